@@ -1,0 +1,55 @@
+# `make demo` and `make test` are all that a fresh machine needs: both set `.venv` up first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.complete  ## create .venv from the locked requirements, with hotgate itself editable
+
+# The stamp is written last: a set-up that was interrupted has none and starts again from nothing.
+$(VENV)/.complete: requirements/all.txt requirements/setup.txt pyproject.toml
+	@rm -f $@
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+		|| { echo 'hotgate needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11 setup'; exit 1; }
+	@echo "setting up $(VENV) (about a minute the first time)"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/all.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: setup  ## train, register, promote and serve a model on 127.0.0.1:8000 (PORT= changes it, DEMO_ONCE=1 stops)
+	@$(BIN)/hotgate demo --port $(PORT) $(if $(DEMO_ONCE),--once)
+
+test: setup  ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## lint, formatting, types, the rooms' imports, spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/codespell
+
+format: setup  ## put the code into the house format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup  ## measure: one pinned worker against granian's fixed answer, swap, start-up, memory
+	@$(BIN)/hotgate bench
+
+lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
+	@$(LOCK) pyproject.toml -o requirements/gateway.txt
+	@$(LOCK) pyproject.toml --extra all -o requirements/all.txt
+	@echo uv | $(LOCK) - -o requirements/setup.txt
+
+clean:  ## remove .venv and caches (state under .hotgate stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

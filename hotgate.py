@@ -1,0 +1,130 @@
+"""The edge of every hotgate process: its command line, where its state lives and how its settings are read."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SettingsError", "home", "load_settings", "main"]
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+# command -> (module, attribute); a module is imported only when its command is run or asked for its help.
+COMMANDS = {
+    "bench": ("benchmarks.cli", "bench"),
+    "convert": ("converters.cli", "convert"),
+    "demo": ("deploy.cli", "demo"),
+    "history": ("deploy.cli", "history"),
+    "promote": ("deploy.cli", "promote"),
+    "register": ("training.cli", "register"),
+    "release": ("gateway.cli", "release"),
+    "rollback": ("deploy.cli", "rollback"),
+    "serve": ("gateway.cli", "serve"),
+    "sync": ("gateway.cli", "sync"),
+    "train": ("training.cli", "train"),
+    "unpublish": ("gateway.cli", "unpublish"),
+    "verify": ("converters.cli", "verify"),
+}
+
+
+class SettingsError(click.ClickException):
+    """A setting has an impossible value; the message names key, bound and the value given."""
+
+    exit_code = 2
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder under which all state lives: `HOTGATE_HOME`, else `.hotgate` in the current directory; absolute."""
+    return Path(environ.get("HOTGATE_HOME") or ".hotgate").absolute()
+
+
+def load_settings(section: str, kind: type[S], environ: Mapping[str, str] = os.environ) -> S:
+    """Read one section of `hotgate.toml` (or of the file `HOTGATE_CONFIG`), overridden by `HOTGATE_<SECTION>_<KEY>`.
+
+    Raises:
+        SettingsError: a key is unknown, or a value has the wrong type or lies outside its range.
+    """
+    path = Path(environ.get("HOTGATE_CONFIG") or "hotgate.toml")
+    values: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            values.update(tomllib.loads(path.read_text(encoding="utf-8")).get(section, {}))
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    elif environ.get("HOTGATE_CONFIG"):
+        raise SettingsError(f"HOTGATE_CONFIG names {path}, which does not exist")
+    keys = kind.__struct_fields__
+    unknown = sorted(set(values) - set(keys))
+    if unknown:
+        raise SettingsError(f"{path}: [{section}] has no key {unknown[0]!r}; it has {', '.join(keys)}")
+    for key in keys:
+        text = environ.get(f"HOTGATE_{section}_{key}".upper())
+        if text is not None:
+            values[key] = _from_text(text)
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(f"[{section}] {error}") from error
+
+
+def _from_text(text: str) -> Any:
+    """A list or table is written as JSON; anything else stays text, which the field's type then converts."""
+    if text[:1] in "[{":
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return text
+    return text
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(SUMMARIES.items()))
+
+
+# One line each, so that `hotgate --help` imports nothing; a test compares them with the commands' own help.
+SUMMARIES = {
+    "bench": "Measure the gateway on this machine.",
+    "convert": "Convert a registered or saved scikit-learn model to a model file.",
+    "demo": "Train, register, promote and serve the example model.",
+    "history": "Show who put which version where, when and why.",
+    "promote": "Move a model version into a stage.",
+    "register": "Register a model file as a new version.",
+    "release": "Lift the quarantine of a model version.",
+    "rollback": "Put the version back that served before.",
+    "serve": "Serve the models of the registry, or model files, over HTTP.",
+    "sync": "Keep the model store in step with the registry.",
+    "train": "Train, compare and log candidates; convert the best one.",
+    "unpublish": "Take a model out of the store.",
+    "verify": "Check a model file as the gateway would.",
+}
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hotgate")
+def main() -> None:
+    """From the MLflow registry to p99-bounded HTTP: hot-swapped models that know when the data drifts."""
+
+
+if __name__ == "__main__":
+    main()
