@@ -21,7 +21,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 # command -> (module, attribute); a module is imported only when its command is run or asked for its help.
 COMMANDS = {
     "bench": ("benchmarks.cli", "bench"),
-    "convert": ("converters.cli", "convert"),
+    "convert": ("training.cli", "convert"),
     "demo": ("deploy.cli", "demo"),
     "history": ("deploy.cli", "history"),
     "promote": ("deploy.cli", "promote"),

@@ -1,0 +1,107 @@
+"""The ONNX side of a model file: its identity, its metadata and what a graph must be to be let in."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import onnx
+
+from converters.errors import ConversionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MAX_IR", "MAX_OPSETS", "check_graph", "graph_sha256", "parse", "serialize", "with_properties"]
+
+MAX_IR = 14
+MAX_OPSETS = {"": 28, "ai.onnx": 28, "ai.onnx.ml": 5}
+"""What the pinned onnxruntime accepts."""
+
+_ALLOWED_OPERATORS = frozenset(
+    """
+    Abs Add And ArgMax ArgMin ArrayFeatureExtractor Binarizer Cast CastLike CategoryMapper Ceil Clip Concat Constant
+    ConstantOfShape CumSum DictVectorizer Div Equal Erf Exp Expand FeatureVectorizer Flatten Floor Gather GatherElements
+    GatherND Gemm Greater GreaterOrEqual Identity Imputer IsInf IsNaN LabelEncoder Less LessOrEqual LinearClassifier
+    LinearRegressor Log MatMul Max Mean Min Mod Mul Neg Normalizer Not OneHot OneHotEncoder Or Pad Pow Range Reciprocal
+    ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape
+    Round SVMClassifier SVMRegressor Scaler ScatterElements Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze
+    StringNormalizer Sub Sum Tanh TfIdfVectorizer Tile Tokenizer TopK Transpose TreeEnsemble TreeEnsembleClassifier
+    TreeEnsembleRegressor Unsqueeze Where Xor ZipMap
+    """.split()  # noqa: SIM905 - sixty names read better as a paragraph
+)
+"""What scikit-learn converters emit. Control flow, custom domains and anything that touches a file stay out."""
+
+
+def parse(data: bytes) -> onnx.ModelProto:
+    """Parse a model from bytes, never from a path.
+
+    Raises:
+        ConversionError: these bytes are no ONNX model.
+    """
+    try:
+        model: onnx.ModelProto = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's own classes differ between its implementations
+        raise ConversionError(f"not an ONNX file: {type(error).__name__}") from error
+    if not model.graph.node:
+        raise ConversionError("not an ONNX model: it has no graph")
+    return model
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """Bytes that are equal for equal models."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def graph_sha256(model: onnx.ModelProto) -> str:
+    """SHA-256 of the model without its metadata: what certificate, golden rows and reference were measured on."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    return hashlib.sha256(serialize(bare)).hexdigest()
+
+
+def with_properties(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
+    """The model's bytes with exactly these metadata properties, in a fixed order."""
+    full = onnx.ModelProto()
+    full.CopyFrom(model)
+    del full.metadata_props[:]
+    for key in sorted(properties):
+        full.metadata_props.add(key=key, value=properties[key])
+    return serialize(full)
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """Refuse what must not reach onnxruntime: external data, unknown operators, versions it does not know.
+
+    Raises:
+        ConversionError: names what was found.
+    """
+    if model.ir_version > MAX_IR:
+        raise ConversionError(f"IR version {model.ir_version}, at most {MAX_IR} is supported")
+    for opset in model.opset_import:
+        if opset.domain not in MAX_OPSETS:
+            raise ConversionError(f"operators of domain {opset.domain!r} are not allowed")
+        if opset.version > MAX_OPSETS[opset.domain]:
+            raise ConversionError(f"opset {opset.version} of {opset.domain or 'ai.onnx'!r} is newer than supported")
+    if model.functions:
+        raise ConversionError("model-local functions are not allowed")
+    for node in model.graph.node:
+        if node.op_type not in _ALLOWED_OPERATORS or node.domain not in MAX_OPSETS:
+            raise ConversionError(f"operator {node.domain or 'ai.onnx'}.{node.op_type} is not allowed")
+        if any(attribute.g.node or attribute.graphs for attribute in node.attribute):
+            raise ConversionError(f"operator {node.op_type} carries a sub-graph, which is not allowed")
+    if _has_external_data(model):
+        raise ConversionError("the model keeps data outside its file, which is not allowed")
+
+
+def _has_external_data(model: onnx.ModelProto) -> bool:
+    tensors = list(model.graph.initializer)
+    tensors += [part for sparse in model.graph.sparse_initializer for part in (sparse.values, sparse.indices)]
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+            tensors += [attribute.sparse_tensor.values, attribute.sparse_tensor.indices]
+            tensors += [part for sparse in attribute.sparse_tensors for part in (sparse.values, sparse.indices)]
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors)

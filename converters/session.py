@@ -1,0 +1,47 @@
+"""How every part of hotgate makes an onnxruntime session, so that what was certified is what serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from converters.modelfile import Signature
+
+__all__ = ["open_session", "properties_of", "score", "score_of"]
+
+
+def open_session(data: bytes, *, threads: int = 1) -> Any:
+    """Make a session from a file's bytes, never from a path, so that no external data can be named.
+
+    onnxruntime sizes its pools to the machine and spins in them, so both are set: `threads` intra-op threads (more
+    than one makes small batches slower), one inter-op thread, no spinning.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def properties_of(session: Any) -> dict[str, str]:
+    """The metadata that the file carries, as a mapping of strings."""
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def score(session: Any, signature: Signature, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities [rows, classes] for rows [rows, columns]."""
+    probabilities: npt.NDArray[np.float32] = session.run([signature.score_output], {signature.input_name: rows})[0]
+    return probabilities
+
+
+def score_of(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The one number per row whose distribution is watched: P(last class) of two, else the largest probability."""
+    column = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
+    return np.asarray(column, dtype=np.float64)
