@@ -1,0 +1,41 @@
+"""Does the live data still look like the reference? Arrays in, verdicts out: no I/O, no HTTP, no other room.
+
+Names are looked up lazily, so that reading a reference loads no scipy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monitoring.reference import FeatureReference, Reference, build_reference
+    from monitoring.verdict import FeatureDrift, ModelDrift, judge
+    from monitoring.window import DriftWindow
+
+__all__ = [
+    "DriftWindow",
+    "FeatureDrift",
+    "FeatureReference",
+    "ModelDrift",
+    "Reference",
+    "build_reference",
+    "judge",
+]
+
+_HOMES = {
+    "DriftWindow": "window",
+    "FeatureDrift": "verdict",
+    "FeatureReference": "reference",
+    "ModelDrift": "verdict",
+    "Reference": "reference",
+    "build_reference": "reference",
+    "judge": "verdict",
+}
+
+if not TYPE_CHECKING:  # else a misspelt name would pass the type checker
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'monitoring' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"monitoring.{_HOMES[name]}"), name)
