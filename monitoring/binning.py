@@ -79,7 +79,3 @@ class Bins:
         """Add one block of values, a vector for each column, to `counts` in place."""
         for cells, fences, values in zip(self._cells, self._fences, columns, strict=True):
             count_into(counts[cells], fences, values)
-
-    def split(self, counts: Counts) -> list[Counts]:
-        """View each column's cells: its bins, then its missing count."""
-        return [counts[cells] for cells in self._cells]

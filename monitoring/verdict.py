@@ -1,0 +1,155 @@
+"""Has the data drifted? Only if the shift is both more than chance and large enough to matter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from monitoring.ks import ks, ks_p_value, null_ks
+from monitoring.multiple import benjamini_hochberg
+from monitoring.psi import merge_groups, null_psi, psi, psi_p_value
+from monitoring.reference import MIN_ROWS_PER_BIN, FeatureReference, Kind, Reference
+
+if TYPE_CHECKING:
+    from monitoring.binning import Counts
+
+Severity: TypeAlias = Literal["none", "warning", "critical"]
+
+ALPHA: Final = 0.01  # the share of false ones among the features called drifted; none drifted: false verdicts a window
+MIN_EFFECT: Final = 0.1  # PSI or KS above what chance gives; below it the field calls a population stable
+CRITICAL_PSI: Final = 0.2  # likewise: above it the field calls a population changed
+MIN_VALUES: Final = (
+    100  # ten a group: with fewer, chance alone gives a PSI beyond 0.1, and the chi-square is not yet one
+)
+TESTS: Final = 2  # PSI's and KS's p-value: the smaller one, doubled, is one p-value (Bonferroni)
+SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
+
+
+class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """What one column's counts say; the statistics are None, and `reason` says why, where they cannot say anything.
+
+    `n` are the rows with a value. `psi` and `ks` are as measured, chance included; `p_value` is that of the column alone,
+    before the correction for many columns that `drift` rests on. `severity` comes from PSI less its mean under no drift.
+    """
+
+    name: str
+    kind: Kind
+    n: int
+    psi: float | None = None
+    ks: float | None = None
+    p_value: float | None = None
+    drift: bool = False
+    severity: Severity = "none"
+    reason: str | None = None
+
+
+class ModelDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict over a window of `n` rows: the severity is the worst of the score's and the features'."""
+
+    n: int
+    severity: Severity
+    score: FeatureDrift
+    features: list[FeatureDrift]
+
+
+class _Evidence(NamedTuple):
+    psi: float
+    ks: float
+    p_value: float
+    psi_excess: float
+    ks_excess: float
+
+    @property
+    def large(self) -> bool:
+        return max(self.psi_excess, self.ks_excess) >= MIN_EFFECT
+
+    @property
+    def severity(self) -> Severity:
+        return SEVERITIES[(self.psi_excess >= MIN_EFFECT) + (self.psi_excess >= CRITICAL_PSI)]
+
+
+def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> ModelDrift:
+    """Compare a window's counts with the reference; counts of several windows or workers may be added up first.
+
+    A column has drifted if its p-value survives Benjamini–Hochberg over all columns and the score, and its PSI or its KS
+    is at least `MIN_EFFECT` above the mean under no drift: with many rows every trifle is significant, with few rows
+    chance alone is large.
+
+    Args:
+        reference: what the counts were counted with.
+        counts: as `DriftWindow.counts` gives them.
+        alpha: the false discovery rate.
+
+    Raises:
+        ValueError: the counts belong to another reference.
+
+    Example:
+        >>> from monitoring.reference import build_reference
+        >>> from monitoring.window import DriftWindow
+        >>> rng = np.random.default_rng(7)
+        >>> reference = build_reference(
+        ...     rng.normal(size=(500, 2)), rng.random(500), names=["a", "b"], kinds=["float"] * 2, graph_sha256="00"
+        ... )
+        >>> window = DriftWindow(reference)
+        >>> window.add(rng.normal([0, 1], 1, size=(300, 2)), rng.random(300))
+        >>> [(column.name, column.severity) for column in judge(reference, window.counts()).features]
+        [('a', 'none'), ('b', 'critical')]
+    """
+    columns = [*reference.features, reference.score]
+    cells = _split(columns, counts)
+    found = [_weigh(column, live) for column, live in zip(columns, cells, strict=True)]
+    p_values = [evidence.p_value if isinstance(evidence, _Evidence) else np.nan for evidence in found]
+    rejected = benjamini_hochberg(p_values, alpha).tolist()
+    *features, score = map(_report, columns, cells, found, rejected)
+    worst = max((drift.severity for drift in (*features, score)), key=SEVERITIES.index)
+    return ModelDrift(n=int(cells[-1].sum()), severity=worst, score=score, features=features)
+
+
+def _split(columns: list[FeatureReference], counts: Counts) -> list[Counts]:
+    """View each column's cells: its bins, then its missing count."""
+    ends = np.cumsum([len(column.counts) + 1 for column in columns])
+    if counts.shape != (ends[-1],):
+        raise ValueError(f"counts of shape {counts.shape} belong to another reference: this one has {ends[-1]} cells")
+    return np.split(counts, ends[:-1])
+
+
+def _weigh(column: FeatureReference, cells: Counts) -> _Evidence | str:
+    """Measure one column, or say why it cannot be measured."""
+    reference, live = np.asarray(column.counts, dtype=np.int64), cells[:-1]
+    n, m = int(live.sum()), int(reference.sum())
+    if m < 2 * MIN_ROWS_PER_BIN:
+        return f"the reference has {m} values, {2 * MIN_ROWS_PER_BIN} are needed"
+    if not column.edges:
+        return "constant in the reference"
+    if n < MIN_VALUES:
+        return f"{MIN_VALUES - n} more values needed: {n} of {MIN_VALUES}, and {cells[-1]} rows without one"
+    starts = merge_groups(reference)
+    few_reference, few_live = np.add.reduceat(reference, starts), np.add.reduceat(live, starts)
+    index, distance = psi(few_reference, few_live), ks(reference, live)
+    p_value = TESTS * min(psi_p_value(few_reference, few_live), ks_p_value(distance, n, m))
+    return _Evidence(
+        psi=index,
+        ks=distance,
+        p_value=min(p_value, 1.0),
+        psi_excess=index - null_psi(starts.size, n, m),
+        ks_excess=distance - null_ks(n, m),
+    )
+
+
+def _report(column: FeatureReference, cells: Counts, evidence: _Evidence | str, significant: bool) -> FeatureDrift:  # noqa: FBT001 - mapped over columns
+    n = int(cells[:-1].sum())
+    if isinstance(evidence, str):
+        return FeatureDrift(name=column.name, kind=column.kind, n=n, reason=evidence)
+    drift = significant and evidence.large
+    return FeatureDrift(
+        name=column.name,
+        kind=column.kind,
+        n=n,
+        psi=evidence.psi,
+        ks=evidence.ks,
+        p_value=evidence.p_value,
+        drift=drift,
+        severity=evidence.severity if drift else "none",
+    )
