@@ -65,11 +65,11 @@ def null_psi(cells: int, n: int, m: int) -> float:
 def psi_p_value(reference: Counts, counts: Counts) -> float:
     """Tell how often two samples of one distribution would lie at least this far apart over these cells.
 
-    The likelihood ratio G = 2 Σ O ln(O / E) over the 2 x B table, divided by Williams' q, against a chi-square with B - 1
-    degrees of freedom. PSI / (1/n + 1/m) has the same limit but comes to it late: at n = 100 it rejects twice as often as
-    stated at 0.01 and seven times as often at 0.0002. Pearson's statistic fails where n is far larger than m: 2.5 times
-    at 0.01 for m = 50. Simulated over n = 100 to 10⁶ and m = 50 to 5,000, with cells at the reference's own quantiles or
-    fixed beforehand, this one stayed within 1.12 times 0.01.
+    The likelihood ratio G = 2 Σ O ln(O / E) over the 2 x B table, divided by Williams' q, against a chi-square with
+    B - 1 degrees of freedom. PSI / (1/n + 1/m) has the same limit but comes to it late: at n = 100 it rejects twice as
+    often as stated at 0.01 and seven times as often at 0.0002. Pearson's statistic fails where n is far larger than m:
+    2.5 times at 0.01 for m = 50. Simulated over n = 100 to 10⁶ and m = 50 to 5,000, with cells at the reference's own
+    quantiles or fixed beforehand, this one stayed within 1.12 times 0.01.
 
     Source: Williams, Improved likelihood ratio tests for complete contingency tables, Biometrika 63(1), 1976.
 

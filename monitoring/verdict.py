@@ -20,9 +20,7 @@ Severity: TypeAlias = Literal["none", "warning", "critical"]
 ALPHA: Final = 0.01  # the share of false ones among the features called drifted; none drifted: false verdicts a window
 MIN_EFFECT: Final = 0.1  # PSI or KS above what chance gives; below it the field calls a population stable
 CRITICAL_PSI: Final = 0.2  # likewise: above it the field calls a population changed
-MIN_VALUES: Final = (
-    100  # ten a group: with fewer, chance alone gives a PSI beyond 0.1, and the chi-square is not yet one
-)
+MIN_VALUES: Final = 100  # ten a group: with fewer, chance alone gives a PSI of 0.1 and more
 TESTS: Final = 2  # PSI's and KS's p-value: the smaller one, doubled, is one p-value (Bonferroni)
 SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
 
@@ -30,8 +28,9 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
 class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     """What one column's counts say; the statistics are None, and `reason` says why, where they cannot say anything.
 
-    `n` are the rows with a value. `psi` and `ks` are as measured, chance included; `p_value` is that of the column alone,
-    before the correction for many columns that `drift` rests on. `severity` comes from PSI less its mean under no drift.
+    `n` are the rows with a value. `psi` and `ks` are as measured, chance included; `p_value` is that of the column
+    alone, before the correction for many columns that `drift` rests on. `severity` comes from PSI less its mean under
+    no drift.
     """
 
     name: str
@@ -73,9 +72,9 @@ class _Evidence(NamedTuple):
 def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> ModelDrift:
     """Compare a window's counts with the reference; counts of several windows or workers may be added up first.
 
-    A column has drifted if its p-value survives Benjamini–Hochberg over all columns and the score, and its PSI or its KS
-    is at least `MIN_EFFECT` above the mean under no drift: with many rows every trifle is significant, with few rows
-    chance alone is large.
+    A column has drifted if its p-value survives Benjamini and Hochberg's procedure over all columns and the score, and
+    its PSI or its KS is at least `MIN_EFFECT` above the mean under no drift: with many rows every trifle is
+    significant, with few rows chance alone is large.
 
     Args:
         reference: what the counts were counted with.
@@ -102,7 +101,10 @@ def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> Mode
     found = [_weigh(column, live) for column, live in zip(columns, cells, strict=True)]
     p_values = [evidence.p_value if isinstance(evidence, _Evidence) else np.nan for evidence in found]
     rejected = benjamini_hochberg(p_values, alpha).tolist()
-    *features, score = map(_report, columns, cells, found, rejected)
+    *features, score = (
+        _report(column, live, evidence, significant=significant)
+        for column, live, evidence, significant in zip(columns, cells, found, rejected, strict=True)
+    )
     worst = max((drift.severity for drift in (*features, score)), key=SEVERITIES.index)
     return ModelDrift(n=int(cells[-1].sum()), severity=worst, score=score, features=features)
 
@@ -138,7 +140,7 @@ def _weigh(column: FeatureReference, cells: Counts) -> _Evidence | str:
     )
 
 
-def _report(column: FeatureReference, cells: Counts, evidence: _Evidence | str, significant: bool) -> FeatureDrift:  # noqa: FBT001 - mapped over columns
+def _report(column: FeatureReference, cells: Counts, evidence: _Evidence | str, *, significant: bool) -> FeatureDrift:
     n = int(cells[:-1].sum())
     if isinstance(evidence, str):
         return FeatureDrift(name=column.name, kind=column.kind, n=n, reason=evidence)

@@ -26,10 +26,10 @@ EPOCH_S: Final = 10.0
 
 
 class DriftWindow:
-    """Counts of the newest whole epochs: those within the horizon, or the fewest that hold `window_rows` if that is less.
+    """Counts of the newest epochs: those within the horizon, or the fewest that hold `window_rows` if that is less.
 
-    Epoch k is [k epoch_s, (k + 1) epoch_s) of the wall clock in every worker, so their counts add up. If the clock is set
-    back, the epochs that now lie in the future are dropped: a step costs at most the window. Memory is bounded by the
+    Epoch k is [k epoch_s, (k + 1) epoch_s) of the wall clock in every worker, so their counts add up. If the clock is
+    set back, epochs that now lie in the future do not count: a step costs at most the window. Memory is bounded by the
     horizon: horizon_s / epoch_s count vectors (360, of 32 kB for 30 features).
     """
 
