@@ -83,8 +83,8 @@ class ModelRoles(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     champion: Entry | None = None
     challenger: Entry | None = None
-    orphaned: tuple[Role, ...] = ()
-    """Roles whose entry goes on although the registry no longer names it."""
+    orphaned: bool = False
+    """The champion goes on although the registry no longer names it."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,18 +278,25 @@ def committed_size(history: bytes, generation: int) -> int:
     return end
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Give `path` new content such that a reader, and a power loss, sees the old whole or the new whole."""
+def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Give `path` new content such that a reader sees the old whole or the new whole.
+
+    Args:
+        durable: whether that shall hold after a power loss too; costs two fsyncs.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)  # the new name itself is durable only then

@@ -171,11 +171,11 @@ def test_history_tells_time_model_role_from_to_reason_and_who(store, clock):
 
 
 def test_an_orphans_mark_is_published_but_is_no_change_of_what_serves(store):
-    """The mark belongs to the role; the entry stays equal, so no worker swaps."""
+    """The mark stands beside the entry; the entry stays equal, so no worker swaps."""
     entry = publish(store, b"model")
     with store.writer() as writer:
-        writer.publish({"cancer-classifier": ModelRoles(champion=entry, orphaned=("champion",))})
-    assert store.read().models["cancer-classifier"].orphaned == ("champion",)
+        writer.publish({"cancer-classifier": ModelRoles(champion=entry, orphaned=True)})
+    assert store.read().models["cancer-classifier"].orphaned
     assert store.read().generation == 2
     assert len(store.history()) == 1
 
