@@ -1,0 +1,189 @@
+import msgspec
+import numpy as np
+import pytest
+
+from monitoring import DriftWindow, ModelDrift, build_reference, judge
+
+NAMES = [f"f{index}" for index in range(30)]
+
+
+def reference_of(rows, scores=None):
+    rows = np.asarray(rows, dtype=np.float64)
+    scores = np.random.default_rng(99).random(len(rows)) if scores is None else scores
+    names = NAMES[: rows.shape[1]]
+    return build_reference(rows, scores, names=names, kinds=["float"] * len(names), graph_sha256="00")
+
+
+def verdict_of(reference, rows, scores=None):
+    window = DriftWindow(reference, clock=lambda: 0.0)
+    scores = np.random.default_rng(98).random(len(rows)) if scores is None else scores
+    window.add(np.asarray(rows, dtype=np.float32), scores)
+    return window.verdict()
+
+
+def correlated(rng, n):
+    """Thirty features that share one factor: any two correlate at 0.5."""
+    return rng.normal(size=(n, 30)) + rng.normal(size=(n, 1))
+
+
+def uniform_counts(rng, reference, n):
+    """Count n rows of uniform values without making them: cell counts are multinomial between the edges."""
+    cells = []
+    for column in (*reference.features, reference.score):
+        shares = np.diff([0.0, *column.edges, 1.0])
+        cells += [*rng.multinomial(n, shares), 0]
+    return np.array(cells, dtype=np.int64)
+
+
+@pytest.mark.parametrize("m", [398, 5000])
+def test_without_drift_a_model_is_called_drifted_no_more_often_than_stated(m):
+    """300 windows of 31 columns at each size, over 20 references: at most 1 % of the windows have any drift."""
+    rng = np.random.default_rng(m)
+    for n in (50, 100, 300, 1000, 10_000, 100_000):
+        false = 0
+        for _ in range(20):
+            reference = reference_of(rng.random((m, 30)), rng.random(m))
+            verdicts = [judge(reference, uniform_counts(rng, reference, n)) for _ in range(15)]
+            false += sum(any(column.drift for column in (*found.features, found.score)) for found in verdicts)
+        assert false <= 3, (n, false)
+
+
+def test_exactly_the_shifted_features_are_named():
+    """A shift of 1.5 sigma in two of 30 correlated features at n = 300 names these two and no other."""
+    rng = np.random.default_rng(5)
+    reference = reference_of(correlated(rng, 398))
+    live = correlated(rng, 300)
+    live[:, [4, 17]] += 1.5 * np.sqrt(2)
+    found = verdict_of(reference, live)
+
+    assert [column.name for column in found.features if column.drift] == ["f4", "f17"]
+    assert [column.severity for column in found.features if column.drift] == ["critical", "critical"]
+    assert (found.severity, found.score.drift, found.n) == ("critical", False, 300)
+
+
+def test_a_trifle_at_a_million_rows_is_significant_and_no_drift():
+    """A shift of 0.02 sigma has a small p-value, because n is large, and is not called drift, because it is small."""
+    rng = np.random.default_rng(6)
+    reference = reference_of(rng.normal(size=(200_000, 1)))
+    (column,) = verdict_of(reference, rng.normal(0.02, 1, size=(1_000_000, 1))).features
+
+    assert column.p_value < 1e-6
+    assert column.psi < 0.01
+    assert (column.drift, column.severity) == (False, "none")
+
+
+@pytest.mark.parametrize(("shift", "severity"), [(0.1, "none"), (0.37, "warning"), (0.6, "critical")])
+def test_severity_grows_with_the_shift(shift, severity):
+    """PSI grows about as the square of the shift in sigma: 0.1 and 0.2 lie at 0.32 and 0.45."""
+    rng = np.random.default_rng(7)
+    found = verdict_of(reference_of(rng.normal(size=(5000, 1))), rng.normal(shift, 1, size=(20_000, 1)))
+
+    assert (found.severity, found.features[0].severity) == (severity, severity)
+    assert found.features[0].drift == (severity != "none")
+
+
+def test_score_drift_alone_is_the_models_severity():
+    """The model's severity is the worst of score and features."""
+    rng = np.random.default_rng(8)
+    found = verdict_of(reference_of(rng.normal(size=(500, 2))), rng.normal(size=(500, 2)), rng.beta(2, 5, 500))
+
+    assert (found.severity, found.score.severity) == ("critical", "critical")
+    assert [column.severity for column in found.features] == ["none", "none"]
+
+
+def test_large_but_insignificant_is_no_drift():
+    """At n = 100 against 398 chance alone gives a PSI of over 0.1, which is not called drift."""
+    rng = np.random.default_rng(9)
+    found = verdict_of(reference_of(rng.normal(size=(398, 30))), rng.normal(size=(100, 30)))
+
+    assert max(column.psi for column in found.features) > 0.2
+    assert found.severity == "none"
+    assert not any(column.drift for column in found.features)
+
+
+def test_too_few_rows_answer_with_how_many_are_needed():
+    """Below the least number of values there are no statistics; values, not rows, are what counts."""
+    rng = np.random.default_rng(10)
+    live = rng.normal(size=(120, 2))
+    live[:80, 1] = np.nan
+    first, second = verdict_of(reference_of(rng.normal(size=(500, 2))), live).features
+
+    assert first.reason is None
+    assert second == msgspec.structs.replace(
+        first, name="f1", n=40, psi=None, ks=None, p_value=None, reason=second.reason
+    )
+    assert second.reason == "60 more values needed: 40 of 100, and 80 rows without one"
+
+
+def test_constant_feature_says_that_it_cannot_be_judged():
+    """A constant has no bins to compare, and does not disturb its neighbours."""
+    rng = np.random.default_rng(11)
+    rows, live = rng.normal(size=(500, 2)), rng.normal(1, 1, size=(300, 2))
+    rows[:, 0] = 2.0
+    constant, shifted = verdict_of(reference_of(rows), live).features
+
+    assert (constant.reason, constant.psi, constant.drift) == ("constant in the reference", None, False)
+    assert shifted.drift
+
+
+def test_reference_with_too_few_values_says_so():
+    """A feature that was nearly always missing cannot be compared."""
+    rows = np.full((500, 1), np.nan)
+    rows[:15] = 1.0
+    (column,) = verdict_of(reference_of(rows), np.ones((300, 1))).features
+
+    assert column.reason == "the reference has 15 values, 20 are needed"
+
+
+@pytest.mark.parametrize("draw", ["ties", "integers", "flag", "missing", "fifty"])
+def test_awkward_columns_stay_quiet_without_drift_and_speak_with_it(draw):
+    """Heavy ties, whole numbers, a flag, missing values and a reference of 50 rows are judged like any other."""
+    rng = np.random.default_rng(12)
+
+    def sample(n, shift):
+        values = rng.normal(shift, 1, size=(n, 1))
+        return {
+            "ties": np.where(values < 0.5, 0.0, values),
+            "integers": np.round(values * 3),
+            "flag": (values > 1).astype(float),
+            "missing": np.where(rng.random((n, 1)) < 0.3, np.nan, values),
+            "fifty": values,
+        }[draw]
+
+    reference = reference_of(sample(50 if draw == "fifty" else 600, 0.0))
+    quiet = [verdict_of(reference, sample(400, 0.0)).features[0].drift for _ in range(50)]
+    (loud,) = verdict_of(reference, sample(400, 1.5)).features
+
+    assert sum(quiet) <= 1
+    assert (loud.drift, loud.severity) == (True, "critical")
+
+
+def test_verdict_of_added_counts_is_the_verdict_of_the_union():
+    """Counts of two workers, added up, give what one worker with all rows would give."""
+    rng = np.random.default_rng(13)
+    reference = reference_of(rng.normal(size=(500, 3)))
+    rows, scores = rng.normal(0.3, 1, size=(400, 3)).astype(np.float32), rng.random(400)
+    workers = [DriftWindow(reference, clock=lambda: 0.0) for _ in range(3)]
+    workers[0].add(rows, scores)
+    workers[1].add(rows[:150], scores[:150])
+    workers[2].add(rows[150:], scores[150:])
+
+    assert judge(reference, workers[1].counts() + workers[2].counts()) == workers[0].verdict()
+
+
+def test_counts_of_another_reference_are_refused():
+    """A vector of another length cannot be judged."""
+    reference = reference_of(np.arange(500.0).reshape(-1, 1))
+    with pytest.raises(ValueError, match=r"counts of shape \(7,\) belong to another reference"):
+        judge(reference, np.zeros(7, dtype=np.int64))
+
+
+def test_verdict_is_plain_json_even_at_the_extremes():
+    """A window of nothing but infinities, and an empty one, encode without NaN or infinity."""
+    reference = reference_of(np.arange(500.0).reshape(-1, 1))
+    for rows in (np.full((300, 1), np.inf), np.empty((0, 1))):
+        found = verdict_of(reference, rows, np.full(len(rows), np.nan))
+        encoded = msgspec.json.encode(found)
+
+        assert msgspec.json.decode(encoded, type=ModelDrift) == found
+    assert verdict_of(reference, np.full((300, 1), np.inf)).features[0].severity == "critical"
