@@ -1,0 +1,115 @@
+"""`hotgate serve`, `sync`, `release` and `unpublish`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import hotgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["release", "serve", "sync", "unpublish"]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
+@click.option(
+    "--model", "files", multiple=True, metavar="NAME=FILE",
+    help="Serve this model file; no registry, no sidecar. May be given several times.",
+)  # fmt: skip
+@click.option("--no-sync", is_flag=True, help="Workers only: somebody else keeps the model store.")
+def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync: bool) -> None:
+    """Serve the models of the registry, or model files, over HTTP.
+
+    Stops on SIGTERM or Ctrl-C: /readyz says no at once, requests are taken for [gateway] drain_s more seconds, those in
+    flight are answered, and the exit code is 0. A second signal stops at once. Exit code 1: a worker keeps dying; 2: a
+    setting or a model file is wrong.
+    """
+    from gateway.server import SidecarProcess, run_server, sidecar_command
+    from gateway.settings import GatewaySettings, WorkerConfig
+
+    _log_to_stderr()
+    settings = hotgate.load_settings("gateway", GatewaySettings)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(_run_folder(hotgate.home()))
+        if files:
+            store = run / "store"
+            names = _store_of_files(store, files)
+        else:
+            store = hotgate.home() / "store"
+            names = _wanted()
+            if not no_sync:
+                stack.enter_context(SidecarProcess(sidecar_command()).running())
+        config = WorkerConfig(settings=settings, store=str(store), wanted=names)
+        run_server(config, host=host, port=port, workers=workers, metrics_dir=run / "metrics")
+
+
+@click.command()
+def sync() -> None:
+    """Keep the model store in step with the registry.
+
+    Runs until SIGTERM or Ctrl-C. Exit code 1: another process writes the store; 2: a setting is wrong.
+    """
+    from gateway.sync.__main__ import main
+
+    sys.exit(main([]))
+
+
+def _wanted() -> tuple[str, ...]:
+    """The models that the sidecar is told to follow by name."""
+    from gateway.sync.settings import SyncSettings
+
+    models = hotgate.load_settings("sync", SyncSettings).models
+    return () if isinstance(models, str) else tuple(models)
+
+
+@contextlib.contextmanager
+def _run_folder(home: Path) -> Iterator[Path]:
+    """A folder for what lives no longer than this server: metrics of its workers, a store made of files."""
+    parent = home / "run"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="serve-", dir=parent))
+    (folder / "metrics").mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _store_of_files(root: Path, files: tuple[str, ...]) -> tuple[str, ...]:
+    """Verify model files and make a store of them, which workers then read like any other."""
+    from converters.verify import verify_file
+    from gateway.store import Entry, ModelRoles, ModelStore
+
+    models: dict[str, ModelRoles] = {}
+    with ModelStore(root).writer() as writer:
+        for text in files:
+            name, equals, path = text.partition("=")
+            if not equals or not name or "/" in name:
+                raise click.UsageError(f"--model takes NAME=FILE, not {text!r}")
+            if name in models:
+                raise click.UsageError(f"--model names {name!r} twice")
+            verdict = verify_file(Path(path))
+            if not verdict.ok:
+                raise click.UsageError(f"{path} is not served: {verdict.reason}")
+            sha256 = writer.put(Path(path).read_bytes())
+            if sha256 != verdict.sha256:
+                raise click.UsageError(f"{path} changed while it was verified: try again")
+            models[name] = ModelRoles(champion=Entry(version="file", sha256=sha256))
+        writer.publish(models, {})
+    return tuple(models)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)

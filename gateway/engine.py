@@ -1,0 +1,95 @@
+"""One loaded model file: checked, warmed, and able to score a block of rows."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from converters.golden import check_golden
+from converters.modelfile import read_metadata
+from converters.session import open_session, properties_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from converters.modelfile import Metadata
+
+__all__ = ["CostModel", "Engine", "OnnxEngine", "prepare"]
+
+
+class Engine(Protocol):
+    """What the batcher needs of a model."""
+
+    metadata: Metadata
+    cost: CostModel
+
+    def run(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Probabilities [n, classes] for rows [n, columns]; the caller's rows are read, never kept."""
+
+
+class CostModel:
+    """Predicts the time of a run, a·n + b microseconds for n rows, from the runs that it is told of.
+
+    Normalised least mean squares on (1, n/n_max): a run of one row moves mostly b, a full one both, so that hours of
+    single rows do not forget what a full batch costs.
+    """
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._base_us = 0.0
+        self._slope_us = 0.0  # of a full batch
+
+    def predict_us(self, rows: int) -> float:
+        """Expected microseconds of a run of `rows`."""
+        return self._base_us + self._slope_us * rows / self._max_rows
+
+    def observe(self, rows: int, took_us: float, rate: float = 0.1) -> None:
+        """Learn from one run; an outlier moves the prediction by at most `rate` of its distance."""
+        share = rows / self._max_rows
+        step = rate * (took_us - self.predict_us(rows)) / (1.0 + share * share)
+        self._base_us = max(0.0, self._base_us + step)
+        self._slope_us = max(0.0, self._slope_us + step * share)
+
+
+class OnnxEngine:
+    """An onnxruntime session behind `Engine`; onnxruntime lets several threads run one session."""
+
+    def __init__(self, session: Any, metadata: Metadata, max_rows: int) -> None:
+        self.metadata = metadata
+        self.cost = CostModel(max_rows)
+        self._session_run = session.run
+        self._outputs = [metadata.signature.score_output]
+        self._input = metadata.signature.input_name
+
+    def run(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Probabilities [n, classes], freshly allocated."""
+        answer: npt.NDArray[np.float32] = self._session_run(self._outputs, {self._input: rows})[0]
+        return answer
+
+
+def prepare(data: bytes, *, max_rows: int, threads: int) -> OnnxEngine:
+    """Make a warm engine from a model file's bytes: one path for the first load, every swap and every rollback.
+
+    Raises:
+        ConverterError: the metadata cannot be read, or the golden rows do not come out.
+    """
+    session = open_session(data, threads=threads)
+    engine = OnnxEngine(session, read_metadata(properties_of(session)), max_rows)
+    check_golden(engine.run, engine.metadata)
+    _warm(engine, max_rows)
+    return engine
+
+
+def _warm(engine: OnnxEngine, max_rows: int) -> None:
+    """Run several batch sizes, which grows the arena to its working size and teaches the cost model."""
+    golden = engine.metadata.golden.rows
+    row = np.array([np.nan if value is None else float(value) for value in golden[0]], dtype=np.float32)
+    for rows in (1, 8, 64, max_rows, 8, 1):
+        block = np.tile(row, (min(rows, max_rows), 1))
+        engine.run(block)
+        for _ in range(10):
+            start = time.perf_counter()
+            engine.run(block)
+            engine.cost.observe(len(block), (time.perf_counter() - start) * 1e6, rate=0.5)

@@ -1,0 +1,95 @@
+"""One published version of a model, and the slot in which the next one takes its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.reply import JSON_HEADER
+from gateway.schemas import LoadedModel
+
+if TYPE_CHECKING:
+    from gateway.batcher import Batcher
+    from gateway.drift import DriftFeed
+    from gateway.engine import Engine
+
+__all__ = ["Generation", "Slot"]
+
+
+class Generation:
+    """A request that is admitted pins the generation it found: its rows, its answer and its stamp are of that one."""
+
+    def __init__(self, name: str, version: str, sha256: str, engine: Engine, batcher: Batcher, feed: DriftFeed) -> None:
+        signature = engine.metadata.signature
+        self.name = name
+        self.version = version
+        self.sha256 = sha256
+        self.engine = engine
+        self.batcher = batcher
+        self.feed = feed
+        self.classes = signature.classes
+        self.labels = signature.labels
+        # Shared by all answers; an answer's own list starts with a copy of it.
+        self.stamp = [
+            JSON_HEADER,
+            ("x-model-name", name),
+            ("x-model-version", version),
+            ("x-model-sha256", sha256),
+        ]
+
+    def __repr__(self) -> str:
+        """For operators: which version, and its queue."""
+        return f"Generation({self.name!r}, version={self.version!r}, sha256={self.sha256[:12]!r}, {self.batcher!r})"
+
+    def describe(self) -> LoadedModel:
+        """What `/health` says of it."""
+        signature = self.engine.metadata.signature
+        return LoadedModel(
+            version=self.version,
+            sha256=self.sha256,
+            task=signature.task,
+            features=[column.name for column in signature.columns],
+            labels=list(self.labels),
+        )
+
+
+class Slot:
+    """Where a model's champion stands: swapped by one assignment, so no request ever sees half of two.
+
+    The generation that served before is held for `hold_previous_s`: a request that pinned it still drains through its
+    own batcher, and going back to the same bytes needs no load.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.current: Generation | None = None
+        self.problem: str | None = None
+        self._previous: Generation | None = None
+        self._previous_until = 0.0
+
+    def __repr__(self) -> str:
+        """For operators: what serves, and what is held."""
+        return f"Slot({self.name!r}, current={self.current!r}, held={self._previous!r})"
+
+    def held(self, sha256: str) -> Generation | None:
+        """A generation of these bytes that is still in memory."""
+        for generation in (self.current, self._previous):
+            if generation is not None and generation.sha256 == sha256:
+                return generation
+        return None
+
+    def publish(self, generation: Generation, *, now: float, hold_s: float) -> None:
+        """Let new requests find `generation`; the one before it is held until `now + hold_s`."""
+        previous, self.current = self.current, generation
+        self.problem = None
+        if previous is not None and previous.sha256 != generation.sha256:
+            self._previous, self._previous_until = previous, now + hold_s
+        elif self._previous is not None and self._previous.sha256 == generation.sha256:
+            self._previous = None
+
+    def expire(self, now: float) -> Generation | None:
+        """Let go of the held generation once its time is over and nothing of it waits; returns it."""
+        previous = self._previous
+        if previous is None or now < self._previous_until or not previous.batcher.idle:
+            return None
+        self._previous = None
+        return previous

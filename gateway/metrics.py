@@ -1,0 +1,68 @@
+"""What a worker counts, in Prometheus terms.
+
+prometheus_client keeps every value in a file per process when `PROMETHEUS_MULTIPROC_DIR` is set, which `hotgate serve`
+does: `/metrics` then answers the sum over all workers, whichever of them is asked, and counters do not go back when a
+worker dies. `docs/metrics.md` lists them, and a test compares.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.settings import METRICS_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Metrics"]
+
+_MODEL = ("model", "role", "version")
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.5, 1.0)
+
+
+class Metrics:
+    """The worker's metrics; updated once a batch, never once a request, but for errors."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._shared = bool(environ.get(METRICS_DIR))
+        self._registry = registry = CollectorRegistry()
+        self.rows = Counter("hotgate_rows", "Rows scored.", _MODEL, registry=registry)
+        self.failed_rows = Counter("hotgate_failed_rows", "Rows without an answer.", _MODEL, registry=registry)
+        self.batch_rows = Histogram(
+            "hotgate_batch_rows", "Rows in one run.", _MODEL, buckets=_ROWS, registry=registry
+        )  # fmt: skip
+        self.run_seconds = Histogram(
+            "hotgate_run_seconds", "Time of one run of the model.", _MODEL, buckets=_SECONDS, registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "hotgate_queue_seconds", "Time from a batch's first row to its run.", _MODEL, buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.errors = Counter("hotgate_errors", "Requests answered with an error.", ("status",), registry=registry)
+        self.swaps = Counter("hotgate_swaps", "Versions published to the slot.", ("model", "role"), registry=registry)
+        self.swap_failures = Counter(
+            "hotgate_swap_failures", "Versions that could not be loaded.", ("model", "role"), registry=registry
+        )
+        self.loaded = Gauge(
+            "hotgate_model_loaded", "Workers in which this version serves.", (*_MODEL, "sha256"),
+            multiprocess_mode="livesum", registry=registry,
+        )  # fmt: skip
+        self.ready = Gauge(
+            "hotgate_workers_ready", "Workers that are ready.", multiprocess_mode="livesum", registry=registry
+        )
+        self.monitor_dropped = Counter(
+            "hotgate_monitor_dropped_rows", "Scored rows that the drift monitor did not see.", _MODEL, registry=registry
+        )
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes, over all workers."""
+        if not self._shared:
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # prometheus_client has no annotation there
+        return generate_latest(merged)

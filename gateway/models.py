@@ -1,0 +1,187 @@
+"""All models of a worker: which slot a request goes to, and how a slot comes to hold what the store names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from converters.errors import ConverterError
+from gateway.batcher import Batcher
+from gateway.engine import prepare
+from gateway.errors import NotFound, NotReady
+from gateway.generation import Generation, Slot
+from gateway.observer import GenerationObserver
+from gateway.schemas import ModelHealth
+from gateway.store import Manifest, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import Gauge
+
+    from gateway.drift import DriftMonitor
+    from gateway.engine import Engine
+    from gateway.metrics import Metrics
+    from gateway.settings import GatewaySettings
+    from gateway.store import Entry, ModelStore
+
+__all__ = ["Models"]
+
+_log = logging.getLogger("hotgate.models")
+
+
+class Models:
+    """The worker's slots. State belongs to the event loop; loading happens on a thread, publishing on the loop."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        settings: GatewaySettings,
+        metrics: Metrics,
+        monitor: DriftMonitor,
+        *,
+        wanted: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._monitor = monitor
+        self._wanted = frozenset(wanted)
+        self._clock = clock
+        self._slots: dict[str, Slot] = {}
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="hotgate-load")
+        self._scorer = ThreadPoolExecutor(1, thread_name_prefix="hotgate-score")
+        self._manifest = Manifest()
+
+    def __repr__(self) -> str:
+        """For operators: every slot."""
+        return f"Models(generation={self._manifest.generation}, {list(self._slots.values())!r})"
+
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """By model name; read only."""
+        return self._slots
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of models that are wanted but do not serve; a worker is ready when there are none."""
+        wanted = self._wanted.union(self._manifest.models)
+        return sorted(name for name in wanted if name not in self._slots or self._slots[name].current is None)
+
+    def find(self, name: str | None) -> Generation:
+        """The generation that serves `name`, or the default model's.
+
+        Raises:
+            NotFound: no such model, or no name and several models.
+            NotReady: it is known but not loaded.
+        """
+        if name is None:
+            name = self._default()
+        slot = self._slots.get(name)
+        if slot is not None and slot.current is not None:
+            return slot.current
+        if slot is not None or name in self._wanted or name in self._manifest.models:
+            raise NotReady(f"model {name!r} is not loaded yet")
+        raise NotFound(f"no model {name!r}; {self._known()}")
+
+    def _default(self) -> str:
+        if self._settings.default_model is not None:
+            return self._settings.default_model
+        names = list(self._slots) or sorted(self._wanted)
+        if len(names) == 1:
+            return names[0]
+        raise NotFound(f"no default model; {self._known()}: name one as /predict/NAME or set [gateway] default_model")
+
+    def _known(self) -> str:
+        return f"there are {', '.join(sorted(self._slots))}" if self._slots else "none is published"
+
+    async def follow(self, manifest: Manifest) -> None:
+        """Bring every slot to what the manifest names; what cannot be loaded leaves the slot as it was."""
+        self._manifest = manifest
+        for name in [name for name in self._slots if name not in manifest.models]:
+            _log.info("%s is gone from the store", name)
+            self._retire(self._slots.pop(name))
+        for name, roles in manifest.models.items():
+            if roles.champion is not None:
+                await self._follow_one(self._slots.setdefault(name, Slot(name)), roles.champion)
+
+    async def _follow_one(self, slot: Slot, entry: Entry) -> None:
+        current = slot.current
+        if current is not None and (current.version, current.sha256) == (entry.version, entry.sha256):
+            slot.problem = None
+            return
+        started = self._clock()
+        try:
+            generation = await self._make(slot, entry)
+        except (OSError, StoreError, ConverterError, ValueError, RuntimeError) as error:
+            slot.problem = f"version {entry.version} cannot be loaded: {error}"
+            self._metrics.swap_failures.labels(slot.name, "champion").inc()
+            _log.error("%s %s; %s goes on", slot.name, slot.problem, current or "nothing serves")
+            return
+        if current is not None:
+            self._gauge(current).set(0)
+        slot.publish(generation, now=self._clock(), hold_s=self._settings.hold_previous_s)
+        self._gauge(generation).set(1)
+        self._metrics.swaps.labels(slot.name, "champion").inc()
+        _log.info(
+            "%s serves version %s (%s), loaded in %.0f ms",
+            slot.name, entry.version, entry.sha256[:12], 1e3 * (self._clock() - started),
+        )  # fmt: skip
+
+    async def _make(self, slot: Slot, entry: Entry) -> Generation:
+        held = slot.held(entry.sha256)
+        if held is not None:
+            engine = held.engine
+        else:
+            engine = await asyncio.get_running_loop().run_in_executor(self._loader, self._load, entry.sha256)
+        settings = self._settings
+        observer = GenerationObserver(slot.name, entry.version, engine, self._metrics, settings)
+        batcher = Batcher(
+            engine,
+            observer,
+            self._scorer,
+            max_rows=settings.max_batch_rows,
+            queue_limit_rows=settings.queue_limit_rows,
+            inline_limit_us=settings.inline_limit_us,
+        )
+        self._monitor.add(observer.feed)
+        return Generation(slot.name, entry.version, entry.sha256, engine, batcher, observer.feed)
+
+    def _gauge(self, generation: Generation) -> Gauge:
+        return self._metrics.loaded.labels(generation.name, "champion", generation.version, generation.sha256)
+
+    def _retire(self, slot: Slot) -> None:
+        if slot.current is not None:
+            self._gauge(slot.current).set(0)
+            self._monitor.remove(slot.current.feed)
+
+    def _load(self, sha256: str) -> Engine:
+        data = self._store.load(sha256)
+        settings = self._settings
+        return prepare(data, max_rows=settings.max_batch_rows, threads=settings.intra_op_threads)
+
+    def expire(self) -> None:
+        """Release held generations whose time is over."""
+        for slot in self._slots.values():
+            gone = slot.expire(self._clock())
+            if gone is not None:
+                self._monitor.remove(gone.feed)
+                _log.info("%s version %s is released", slot.name, gone.version)
+
+    def health(self) -> list[ModelHealth]:
+        """One entry a model, sorted by name."""
+        found = []
+        for name in sorted({*self._slots, *self.missing}):
+            slot = self._slots.get(name)
+            loaded = slot.current.describe() if slot is not None and slot.current is not None else None
+            found.append(ModelHealth(name=name, loaded=loaded, problem=slot.problem if slot is not None else None))
+        return found
+
+    def close(self) -> None:
+        """Stop the threads; what is in flight finishes first."""
+        self._loader.shutdown(wait=True)
+        self._scorer.shutdown(wait=True)

@@ -1,0 +1,72 @@
+"""What a worker does as a process: it dies with its parent, drains when told, and stops accepting before it stops."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+__all__ = ["DRAIN_SIGNAL", "die_with_parent", "listen_for_signals", "stop_accepting"]
+
+DRAIN_SIGNAL = signal.SIGUSR1
+"""What `hotgate serve` sends its workers before it stops them."""
+
+_PR_SET_PDEATHSIG = 1
+_SO_ATTACH_FILTER = 26
+_DROP_EVERYTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF: RET 0
+
+
+def die_with_parent(sent: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send `sent` to this process when its parent dies, however it dies (Linux only)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
+
+
+def listen_for_signals(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
+    """Drain on `DRAIN_SIGNAL`; leave Ctrl-C, which a terminal sends to every process, to the parent."""
+    loop.remove_signal_handler(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop.add_signal_handler(DRAIN_SIGNAL, drain)
+
+
+def stop_accepting() -> int:
+    """Have the kernel ignore new connections to this process's listening sockets; returns how many there are.
+
+    A listening socket that is closed resets the connections that wait in its queue, whose clients have seen them open
+    and may have sent their request whole. A filter that drops every packet to the listener keeps the queue from
+    growing while the server still empties it; connections that are open already have sockets of their own.
+    """
+    code = ctypes.create_string_buffer(_DROP_EVERYTHING)
+    program = struct.pack("HL" if struct.calcsize("L") == 4 else "HxxxxxxL", 1, ctypes.addressof(code))
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            duplicate = os.dup(int(entry.name))
+        except OSError:
+            continue
+        try:
+            listener = socket.socket(fileno=duplicate)
+        except OSError:
+            os.close(duplicate)
+            continue
+        with listener:
+            if _listens(listener):
+                listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+                found += 1
+    return found
+
+
+def _listens(candidate: socket.socket) -> bool:
+    if candidate.family not in {socket.AF_INET, socket.AF_INET6} or candidate.type != socket.SOCK_STREAM:
+        return False
+    try:
+        return bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False

@@ -1,0 +1,138 @@
+"""The routes of the native protocol, as ordinary typed Litestar handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import get, post
+from litestar.datastructures import ResponseHeader
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from gateway import scoring
+from gateway.errors import Problem
+from gateway.express import EXPRESS, ExpressBody
+from gateway.reply import JSON_HEADER, Reply
+from gateway.schemas import Health, Prediction, Predictions, PredictRequest
+from monitoring import FeatureDrift
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
+
+    from gateway.generation import Generation
+    from gateway.worker import Worker
+
+__all__ = ["plain_routes", "scoring_routes"]
+
+RequestId = Annotated[
+    str | None,
+    Parameter(header="X-Request-Id", description="1 to 128 of [A-Za-z0-9._:-]; made if absent, echoed in any case."),
+]
+
+
+_PROBLEMS = {
+    400: ResponseSpec(Problem, description="The body or a header is wrong; the detail names the path of the value."),
+    404: ResponseSpec(Problem, description="No such model."),
+    413: ResponseSpec(Problem, description="The body is too large, or has too many rows."),
+    415: ResponseSpec(Problem, description="The body is not JSON."),
+    422: ResponseSpec(Problem, description="The model has no finite answer for these values."),
+    503: ResponseSpec(Problem, description="Overloaded or not loaded yet; Retry-After says when to come back."),
+}
+_STAMPS = [
+    ResponseHeader(name=name, description=text, documentation_only=True)
+    for name, text in (
+        ("X-Request-Id", "The caller's id, or the one made for it."),
+        ("X-Model-Name", "The model that answered."),
+        ("X-Model-Version", "Its version in the registry."),
+        ("X-Model-Sha256", "SHA-256 of its file."),
+    )
+]
+
+
+class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's drift verdict, over the rows that this worker scored."""
+
+    model: str
+    version: str
+    sha256: str
+    n: int
+    severity: str
+    score: FeatureDrift
+    features: list[FeatureDrift]
+
+
+def _report(generation: Generation) -> DriftReport:
+    found = generation.feed.verdict()
+    return DriftReport(
+        model=generation.name,
+        version=generation.version,
+        sha256=generation.sha256,
+        n=found.n,
+        severity=found.severity,
+        score=found.score,
+        features=found.features,
+    )
+
+
+def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
+    """The routes that are also compiled into the express lane, by path."""
+    models, admission = worker.models, worker.admission
+    common: dict[str, Any] = {
+        "status_code": 200,
+        "dto": ExpressBody.of(PredictRequest),
+        "opt": {EXPRESS: True},
+        "responses": _PROBLEMS,
+        "response_headers": _STAMPS,
+        "raises": [],
+        "tags": ["scoring"],
+    }
+
+    @post("/predict", **common)
+    async def predict(data: PredictRequest, request_id: RequestId = None) -> Reply[Prediction | Predictions]:
+        """Score one row (`features`) or many (`instances`) by the default model."""
+        return await scoring.predict(models.find(None), data, admission.request_id(request_id))
+
+    @post("/predict/{model:str}", **common)
+    async def predict_by(
+        data: PredictRequest, model: str, request_id: RequestId = None
+    ) -> Reply[Prediction | Predictions]:
+        """Score one row or many by the named model."""
+        return await scoring.predict(models.find(model), data, admission.request_id(request_id))
+
+    return [("/predict", predict), ("/predict/{model:str}", predict_by)]
+
+
+def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
+    """Health, readiness, metrics and drift."""
+    encode = msgspec.json.Encoder().encode
+
+    @get("/health", tags=["operations"], sync_to_thread=False)
+    def health() -> Reply[Health]:
+        """This worker's models, and what the sidecar said of the registry."""
+        return Reply(200, [JSON_HEADER], encode(worker.health()))
+
+    @get("/livez", tags=["operations"], sync_to_thread=False)
+    def livez() -> Reply[dict[str, str]]:
+        """200 while the process can answer at all."""
+        return Reply(200, [JSON_HEADER], b'{"status":"ok"}')
+
+    @get("/readyz", tags=["operations"], sync_to_thread=False)
+    def readyz() -> Reply[dict[str, str]]:
+        """200 if every wanted model is loaded and warm in this worker, else 503."""
+        body = {"status": worker.status, "missing": worker.models.missing}
+        return Reply(200 if worker.ready else 503, [JSON_HEADER], encode(body))
+
+    @get("/metrics", tags=["operations"], sync_to_thread=False, media_type="text/plain")
+    def metrics() -> Reply[str]:
+        """Prometheus metrics, summed over all workers."""
+        content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        return Reply(200, [content_type], worker.metrics.render())
+
+    @get("/monitor/drift", tags=["monitoring"])
+    async def drift() -> Reply[list[DriftReport]]:
+        """PSI and KS of every feature and of the score against the training data, for each model."""
+        found = [_report(slot.current) for slot in worker.models.slots.values() if slot.current is not None]
+        return Reply(200, [JSON_HEADER], encode(found))
+
+    return [health, livez, readyz, metrics, drift]

@@ -1,0 +1,140 @@
+"""`hotgate serve`: granian's workers and the sidecar beside them, from start to drained stop.
+
+This process only supervises: it loads no model and imports nothing heavy, because its workers are forked from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.process import DRAIN_SIGNAL
+from gateway.settings import METRICS_DIR, WORKER_CONFIG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gateway.settings import WorkerConfig
+
+__all__ = ["SidecarProcess", "run_server"]
+
+_log = logging.getLogger("hotgate.serve")
+
+ACCEPT_GRACE_S = 0.25
+"""Between the last accepted connection and the stop: time for a request that is on its way to be read."""
+
+
+class SidecarProcess:
+    """The sync sidecar as a child, started again with back-off when it dies; its death changes nothing for clients."""
+
+    def __init__(self, command: list[str], *, first_wait_s: float = 1.0, longest_wait_s: float = 30.0) -> None:
+        self._command = command
+        self._first_wait_s = first_wait_s
+        self._longest_wait_s = longest_wait_s
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep the sidecar alive while the block runs."""
+        self._thread = threading.Thread(target=self._supervise, name="hotgate-sidecar", daemon=True)
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+    def _supervise(self) -> None:
+        wait_s = self._first_wait_s
+        while not self._stop.is_set():
+            started = time.monotonic()
+            # A session of its own, so that Ctrl-C in a terminal reaches it through us and not past us.
+            child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
+            while child.poll() is None and not self._stop.wait(0.1):
+                pass
+            if self._stop.is_set():
+                _end(child)
+                return
+            if time.monotonic() - started > self._longest_wait_s:
+                wait_s = self._first_wait_s
+            _log.warning("the sidecar ended with code %s; starting it again in %.0f s", child.returncode, wait_s)
+            self._stop.wait(wait_s)
+            wait_s = min(2 * wait_s, self._longest_wait_s)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metrics_dir: Path) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    Raises:
+        SystemExit: a worker could not start, or died again right after it was started anew.
+    """
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces, Loops
+
+    os.environ[WORKER_CONFIG] = msgspec.json.encode(config).decode()
+    os.environ[METRICS_DIR] = str(metrics_dir)
+    server = Granian(
+        "gateway.app:app",
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        workers=workers,
+        loop=Loops.asyncio,  # `auto` takes whatever loop happens to be installed
+        http=HTTPModes.http1,
+        runtime_threads=1,
+        blocking_threads=1,
+        websockets=False,
+        log_access=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=30,
+    )
+    server.on_startup(lambda: _drain_on_signals(server.signal_handler_interrupt, config.settings.drain_s))
+    server.serve()
+
+
+def _drain_on_signals(stop: Callable[[], Any], drain_s: float) -> None:
+    """Replace granian's handlers: first let the workers drain, then stop; a second signal stops at once."""
+    # Workers are forked with this disposition, and one that is still starting must not die of the signal.
+    signal.signal(DRAIN_SIGNAL, signal.SIG_IGN)
+
+    def on_signal(number: int, _frame: Any) -> None:
+        for again in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(again, lambda *_: stop())
+        workers = multiprocessing.active_children()
+        _log.info("%s: draining %d workers for %.3g s", signal.Signals(number).name, len(workers), drain_s)
+        for worker in workers:
+            if worker.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, DRAIN_SIGNAL)
+        timer = threading.Timer(drain_s + ACCEPT_GRACE_S, stop)
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+
+def sidecar_command() -> list[str]:
+    """How the sidecar is started as a child of this process."""
+    return [sys.executable, "-P", "-m", "gateway.sync", "--parent", str(os.getpid())]

@@ -1,0 +1,71 @@
+"""The gateway's settings: section `[gateway]` of `hotgate.toml`."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["METRICS_DIR", "WORKER_CONFIG", "GatewaySettings", "WorkerConfig"]
+
+WORKER_CONFIG = "HOTGATE_WORKER_CONFIG"
+"""Environment variable by which `hotgate serve` hands its workers what it has read and decided."""
+
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable of prometheus_client: where each process keeps its values, so that any can add them up."""
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker admits, batches, swaps and stops."""
+
+    default_model: str | None = None
+    """The model that `/predict` without a name serves; unset: the only model there is."""
+    express: bool = True
+    """Whether scoring routes take the express lane; off, everything goes through Litestar (slower, same answers)."""
+    max_body_bytes: int = 8 * 2**20
+    """Largest request body, in bytes, 1024 or more."""
+    max_batch_rows: int = 256
+    """Most rows that are scored in one run, 1 to 65,536; larger requests are split."""
+    queue_limit_rows: int = 8192
+    """Most rows that may wait for one model; above it requests are refused with 503. At least `max_batch_rows`."""
+    inline_limit_us: float = 1000.0
+    """A run predicted to take longer than this leaves the event loop for a thread, in microseconds, 0 or more."""
+    intra_op_threads: int = 1
+    """Threads of one run; more than one makes small batches slower. 1 to 64."""
+    watch_interval_s: float = 0.1
+    """How often a worker looks whether the store has changed, in seconds, 0.01 to 60."""
+    hold_previous_s: float = 30.0
+    """How long the model that served before stays in memory after a swap, in seconds, 0 or more."""
+    drain_s: float = 2.0
+    """After SIGTERM, how long requests are still taken while `/readyz` says no, in seconds, 0 to 600."""
+    drift_window_rows: int = 1000
+    """Rows over which drift is judged, 100 or more: the newest epochs that hold as many."""
+    drift_horizon_s: float = 3600.0
+    """Age after which rows no longer count for drift, in seconds, 10 or more."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values, naming key, bound and value."""
+        for key, low, high in (
+            ("max_body_bytes", 1024, None),
+            ("max_batch_rows", 1, 65_536),
+            ("queue_limit_rows", self.max_batch_rows, None),
+            ("inline_limit_us", 0, None),
+            ("intra_op_threads", 1, 64),
+            ("watch_interval_s", 0.01, 60),
+            ("hold_previous_s", 0, None),
+            ("drain_s", 0, 600),
+            ("drift_window_rows", 100, None),
+            ("drift_horizon_s", 10, None),
+        ):
+            value = getattr(self, key)
+            if value < low or (high is not None and value > high):
+                bound = f"at least {low}" if high is None else f"{low} to {high}"
+                raise ValueError(f"{key} must be {bound}, not {value}")
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What `hotgate serve` hands to its workers."""
+
+    settings: GatewaySettings
+    store: str
+    """Folder of the model store."""
+    wanted: tuple[str, ...] = ()
+    """Models without which a worker is not ready, besides those that the store names."""

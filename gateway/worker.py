@@ -1,0 +1,122 @@
+"""One worker's life: its models, what it counts, and the task that follows the model store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.admission import Admission
+from gateway.drift import DriftMonitor
+from gateway.metrics import Metrics
+from gateway.models import Models
+from gateway.schemas import Health
+from gateway.store import ModelStore, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.settings import WorkerConfig
+
+__all__ = ["Worker"]
+
+_log = logging.getLogger("hotgate.worker")
+
+
+class Worker:
+    """Everything behind the routes of one process; started and stopped by `running`."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.settings = config.settings
+        self.metrics = Metrics()
+        self.admission = Admission(self.metrics.errors)
+        self.monitor = DriftMonitor()
+        self.draining = False
+        self._store = ModelStore(Path(config.store))
+        self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
+        self._stamp: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        """For operators: state and models."""
+        return f"Worker(status={self.status!r}, {self.models!r})"
+
+    @property
+    def status(self) -> str:
+        """`draining`, `loading`, `degraded` or `ok`."""
+        if self.draining:
+            return "draining"
+        if self.models.missing or not self.models.slots:
+            return "loading"
+        if any(slot.problem for slot in self.models.slots.values()):
+            return "degraded"
+        return "ok"
+
+    @property
+    def ready(self) -> bool:
+        """Whether every wanted model is loaded and warm, and no stop is under way."""
+        return self.status in {"ok", "degraded"}
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load what the store names, then follow it until the block is left."""
+        self.monitor.start()
+        watch: asyncio.Task[None] | None = None
+        try:
+            await self._look()
+            watch = asyncio.get_running_loop().create_task(self._watch(), name="hotgate-watch")
+            yield
+        finally:
+            if watch is not None:
+                watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watch
+            self.monitor.stop()
+            self.models.close()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.watch_interval_s)
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - the root of the task: whatever the store holds, what serves goes on
+                _log.exception("following the store failed")
+
+    async def _look(self) -> None:
+        """One look at the store; a model is loaded only when the manifest has changed."""
+        stamp = self._store.stamp()
+        if stamp != self._stamp:
+            try:
+                manifest = self._store.read()
+            except StoreError as error:
+                _log.error("%s; what serves goes on", error)
+            else:
+                await self.models.follow(manifest)
+            self._stamp = stamp
+        self.models.expire()
+        self.metrics.ready.set(self.ready)
+
+    def drain(self) -> None:
+        """Say no on `/readyz` and close connections behind their answers from now on."""
+        self.draining = True
+        self.metrics.ready.set(False)
+
+    def health(self) -> Health:
+        """What `/health` answers."""
+        models = self.models.health()
+        return Health(
+            status=self.status,
+            model_loaded=bool(models) and all(model.loaded is not None for model in models),
+            models=models,
+            registry=self._registry(),
+        )
+
+    def _registry(self) -> dict[str, Any] | None:
+        try:
+            state: dict[str, Any] = msgspec.json.decode((self._store.root / "sync.json").read_bytes(), type=dict)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return state
