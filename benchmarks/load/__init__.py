@@ -1,0 +1,9 @@
+"""An honest load generator for servers on this machine: closed loop, and open loop timed from the intended send."""
+
+from __future__ import annotations
+
+from benchmarks.load.build import build
+from benchmarks.load.plan import Answers, Latency, LoadError, LoadPlan, LoadResult
+from benchmarks.load.run import Running, run, start
+
+__all__ = ["Answers", "Latency", "LoadError", "LoadPlan", "LoadResult", "Running", "build", "run", "start"]

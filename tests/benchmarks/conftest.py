@@ -1,0 +1,124 @@
+"""A small HTTP server whose every answer is scripted, and the generator that is held against it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.load import build
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    Script = Callable[["Exchange"], Awaitable[None]]
+
+
+class Exchange:
+    """One request and the means to answer it, well or badly."""
+
+    def __init__(self, number: int, on_connection: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        self.number = number
+        """Of all requests, from 1."""
+        self.on_connection = on_connection
+        """Of the connection's requests, from 1."""
+        self.body = body
+        self.writer = writer
+
+    def answer(self, status: int = 200, *, headers: str = "", body: bytes = b"{}", length: int | None = None) -> None:
+        """Write an answer; `length` is what its head says, if not the truth."""
+        size = len(body) if length is None else length
+        head = f"HTTP/1.1 {status} Whatever\r\nContent-Type: text/plain\r\n{headers}content-length: {size}\r\n\r\n"
+        self.writer.write(head.encode() + body)
+
+    def close(self) -> None:
+        """End the connection behind what was written."""
+        self.writer.close()
+
+
+class ScriptedServer:
+    """Runs in a thread of its own; the script may be a coroutine that delays, or block the loop to stall everyone."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.requests: list[bytes] = []
+        self.arrivals: list[float] = []
+        self._script: Script | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def start(self) -> None:
+        """Return when the port is open."""
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self) -> None:
+        """Close everything; again is no error."""
+        if not self._thread.is_alive():
+            return
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def play(self, script: Script) -> None:
+        """Have each request answered by a script."""
+        self._script = script
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        await asyncio.sleep(0)  # what was accepted just now gets its task
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._converse(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            for on_connection in range(1, 10**9):
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                self.arrivals.append(time.monotonic())
+                self.requests.append(head)
+                body = await reader.readexactly(length)
+                assert self._script is not None
+                await self._script(Exchange(len(self.requests), on_connection, body, writer))
+                await writer.drain()
+                if writer.is_closing():
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    scripted.start()
+    yield scripted
+    scripted.stop()
