@@ -1,0 +1,219 @@
+"""`hotgate train`, `hotgate register` and `hotgate convert`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from hotgate import home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from training.registering import RegisteredVersion
+    from training.train import Progress, TrainResult
+
+__all__ = ["convert", "register", "train"]
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUTPUT = click.Path(dir_okay=False, path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_SET = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override one setting, e.g. search.folds=3."
+)
+
+
+@click.command()
+@click.option("--config", "config_file", type=_FILE, help="YAML file with settings; all have defaults.")
+@_SET
+@click.option("--data", help="Shorthand for --set data.source=…: breast-cancer, or a .csv or .parquet file.")
+@click.option("--target", help="Shorthand for --set data.target=…: the column with the classes.")
+@click.option("--register", "registering", is_flag=True, help="Register the best model as a new version.")
+@click.option("--output", type=_OUTPUT, help="Where to write the model file  [default: under the home folder].")
+@_JSON
+def train(
+    *,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    data: str | None,
+    target: str | None,
+    registering: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Train, compare and log candidates; convert the best one.
+
+    Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
+    2: a setting or the data is impossible. 4: MLflow could not be reached, or refused.
+    """
+    with _exit_codes():
+        from training.config import load_config
+
+        config = load_config(config_file, [*overrides, *_shorthands(data, target)])
+        with _progress() as progress:
+            from training.train import train as run
+
+            result = run(config, home(), progress, output=output)
+            version = result.register(result.best, result.saved) if registering else None
+    if as_json:
+        click.echo(msgspec.json.encode(_summary(result, version)))
+    else:
+        _show(result, version)
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@click.option("--name", required=True, help="Registered model; made if it is new.")
+@click.option("--run", "run_id", help="MLflow run that trained it  [default: the one whose tag names this file].")
+@_JSON
+def register(*, file: Path, name: str, run_id: str | None, as_json: bool) -> None:
+    """Register a model file as a new version.
+
+    The same file again gives the version that it has. The run's scikit-learn model is put beside it.
+
+    Exit code 0: registered. 1: the verifier refuses the file. 2: an argument is impossible. 4: MLflow could not be
+    reached, or refused.
+    """
+    with _exit_codes():
+        from training.registering import register as run
+
+        version = run(file, name, home=home(), run_id=run_id)
+    _show_version(version, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--data", help="breast-cancer, or a .csv or .parquet file; held out as in training.")
+@click.option("--target", help="The column with the classes; needed for a file.")
+@_SET
+@click.option("--output", type=_OUTPUT, help="Where to write the model file  [default: under the home folder].")
+@click.option("--register", "registering", is_flag=True, help="Register the file as a new version.")
+@click.option("--name", help="Registered model  [default: the name in models:/NAME/VERSION].")
+@_JSON
+def convert(
+    *,
+    model: str,
+    data: str | None,
+    target: str | None,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    registering: bool,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Convert a registered or saved scikit-learn model to a model file.
+
+    MODEL is models:/NAME/VERSION, models:/NAME/STAGE, models:/NAME@ALIAS, or the folder of a saved MLflow model.
+    Loading one may run code that it carries: convert what you trust. The data is split as in training, so a model
+    that was trained elsewhere may have seen the rows that judge it.
+
+    Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
+    2: an argument, the data or the model is impossible. 4: MLflow could not be reached, or refused.
+    """
+    with _exit_codes():
+        from training.config import load_config
+        from training.converting import convert_model
+
+        config = load_config(None, [*overrides, *_shorthands(data, target)])
+        converted = convert_model(model, config, home(), output=output, name=name)
+        version = converted.register() if registering else None
+    if version is not None:
+        _show_version(version, as_json=as_json)
+    elif as_json:
+        click.echo(msgspec.json.encode({"file": str(converted.path), "sha256": converted.file.sha256}))
+    else:
+        click.echo(f"{converted.path}\nsha256 {converted.file.sha256}")
+
+
+def _shorthands(data: str | None, target: str | None) -> list[str]:
+    pairs = (("data.source", data), ("data.target", target))
+    return [f"{key}={value}" for key, value in pairs if value is not None]
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Errors that we know become one line on stderr and their exit code."""
+    from training.environment import prepare
+
+    prepare(home())
+    from training.errors import TrainingError
+
+    try:
+        yield
+    except TrainingError as error:
+        _fail(error, error.exit_code)
+    except Exception as error:
+        from converters.errors import ConverterError
+
+        if not isinstance(error, ConverterError):
+            raise
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    click.echo(f"error: {error}", err=True)
+    raise SystemExit(code) from error
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on a terminal, else a line a step; both on stderr, so that stdout holds results only."""
+    if not sys.stderr.isatty():
+        yield lambda done, steps, text: click.echo(f"[{done}/{steps}] {text}", err=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, steps, text: bar.update(task, completed=done, total=steps, description=text)
+
+
+def _show(result: TrainResult, version: RegisteredVersion | None) -> None:
+    metric = result.basis.config.search.metric
+    click.echo(f"{'candidate':<14} {'cv ' + metric:>16}   held out: accuracy    f1     roc_auc   log_loss")
+    for one in result.candidates:
+        mean, std = getattr(one.cv.mean, metric), getattr(one.cv.std, metric)
+        held = one.heldout
+        click.echo(
+            f"{one.name:<14} {f'{mean:.4f} ± {std:.4f}':>16} {held.accuracy:>20.4f}  {held.f1:.4f}"
+            f"  {held.roc_auc:>7.4f}   {held.log_loss:>7.4f}"
+        )
+    parity = result.saved.file.metadata.parity
+    click.echo(
+        f"\nbest      {result.best.name}\n"
+        f"parity    {parity.rows} rows, largest error {parity.error_max:.1e}, tolerance {parity.tolerance:.0e}\n"
+        f"file      {result.saved.path}\n"
+        f"sha256    {result.saved.file.sha256}"
+    )
+    if version is not None:
+        _show_version(version, as_json=False)
+
+
+def _show_version(version: RegisteredVersion, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(version))
+        return
+    word = "registered" if version.created else "is already"
+    click.echo(f"{word} {version.name} version {version.version}  sha256 {version.sha256}")
+
+
+def _summary(result: TrainResult, version: RegisteredVersion | None) -> dict[str, Any]:
+    return {
+        "candidates": [
+            {"name": one.name, "run_id": one.run_id, "cv": one.cv, "heldout": one.heldout} for one in result.candidates
+        ],
+        "best": result.best.name,
+        "metric": result.basis.config.search.metric,
+        "split": {"max_psi": result.basis.split.max_psi, "max_ks": result.basis.split.max_ks},
+        "parity": result.saved.file.metadata.parity,
+        "file": str(result.saved.path),
+        "sha256": result.saved.file.sha256,
+        "version": version,
+    }

@@ -1,0 +1,169 @@
+"""What a training run can be told: a YAML file, overridden by `key=value` pairs whose keys are nested by dots."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from training.candidates import CANDIDATES
+from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["BREAST_CANCER", "DataConfig", "SearchConfig", "SplitConfig", "TrainConfig", "check_name", "load_config"]
+
+BREAST_CANCER = "breast-cancer"
+"""The data set that needs no file: 569 tumours, 30 measurements each, from scikit-learn."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which rows, and what they are labelled with."""
+
+    source: str = BREAST_CANCER
+    """`breast-cancer`, or the path of a .csv or .parquet file with one row an example."""
+    target: str | None = None
+    """Column that holds the class of each row; needed for a file."""
+    labels: tuple[str, ...] = ()
+    """Display names of the classes, in the classes' sorted order; empty: the classes as text."""
+    ignore: tuple[str, ...] = ()
+    """Columns that are no features: ids, times."""
+    revision: str | None = None
+    """Where the data stands in its own version control; goes into the model file as it is."""
+
+    def __post_init__(self) -> None:
+        """Refuse a file without a target."""
+        if self.source != BREAST_CANCER and not self.target:
+            raise ValueError(f"target must name the column with the classes of {self.source}, got {self.target!r}")
+
+
+class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which rows are held out."""
+
+    holdout: float = 0.25
+    """Share of the rows that no estimator is fitted on, 0.05 to 0.5."""
+    balance_draws: int = 10_000
+    """Stratified draws among which the best balanced one is taken, 1 to 100,000."""
+
+    def __post_init__(self) -> None:
+        """Hold the ranges."""
+        _within("holdout", self.holdout, 0.05, 0.5)
+        _within("balance_draws", self.balance_draws, 1, 100_000)
+
+
+class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which estimators compete, and for what."""
+
+    candidates: tuple[str, ...] = tuple(CANDIDATES)
+    """Names of the candidates to run, in this order; an earlier one wins a tie."""
+    folds: int = 5
+    """Stratified cross-validation folds over the training rows, 2 to 20."""
+    metric: Literal["roc_auc", "accuracy", "f1", "log_loss"] = "roc_auc"
+    """Mean over the folds that ranks the candidates; log_loss: lower is better, else higher."""
+
+    def __post_init__(self) -> None:
+        """Hold the ranges; a candidate is run once."""
+        _within("folds", self.folds, 2, 20)
+        unknown = [name for name in self.candidates if name not in CANDIDATES]
+        if unknown or not self.candidates:
+            got = repr(unknown[0]) if unknown else "none"
+            raise ValueError(f"candidates must be some of {', '.join(CANDIDATES)}, got {got}")
+        twice = [name for name in self.candidates if self.candidates.count(name) > 1]
+        if twice:
+            raise ValueError(f"candidates must differ, got {twice[0]!r} twice")
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides what `hotgate train` makes; equal ones give the same model file on one machine."""
+
+    name: str = "cancer-classifier"
+    """Registered model, 1 to 128 of letters, digits, `.`, `_` and `-`."""
+    experiment: str = "hotgate"
+    """MLflow experiment that the candidates' runs belong to."""
+    seed: int = 42
+    """Of split, folds and estimators, 0 to 4,294,967,295."""
+    tolerance: float | None = None
+    """Largest allowed difference of a probability between ONNX and scikit-learn, above 0 to 0.01; unset: 1e-5."""
+    data: DataConfig = msgspec.field(default_factory=DataConfig)
+    split: SplitConfig = msgspec.field(default_factory=SplitConfig)
+    search: SearchConfig = msgspec.field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        """Hold the ranges."""
+        check_name(self.name)
+        _within("seed", self.seed, 0, 2**32 - 1)
+        if not self.experiment.strip():
+            raise ValueError(f"experiment must not be empty, got {self.experiment!r}")
+        if self.tolerance is not None and not 0 < self.tolerance <= 0.01:
+            raise ValueError(f"tolerance must be above 0 and at most 0.01, got {self.tolerance}")
+
+
+def check_name(name: str) -> str:
+    """Let a model's name through if it can stand in a URL, a path and a metric's label as it is.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name must be 1 to 128 letters, digits, '.', '_' and '-', the first no sign, got {name!r}")
+    return name
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Read a YAML file, if there is one, and lay `key=value` pairs over it: `search.folds=3`.
+
+    A value is text that its field's type makes sense of; one that starts with `[` or `{` is YAML.
+
+    Raises:
+        ConfigError: the file is no mapping, a key is unknown, or a value has the wrong type or lies outside its range.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    for override in overrides:
+        _lay_over(values, override)
+    try:
+        return msgspec.convert(values, TrainConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}" if path is not None else str(error)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, got a {type(values).__name__}")
+    return values
+
+
+def _lay_over(values: dict[str, Any], override: str) -> None:
+    import yaml
+
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"an override must be key=value, such as search.folds=3, got {override!r}")
+    *parents, last = key.split(".")
+    table = values
+    for parent in parents:
+        child = table.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{override!r}: {parent} holds {child!r}, which has no keys")
+        table = child
+    try:
+        table[last] = yaml.safe_load(text) if text[:1] in {"[", "{"} else text
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override!r} is not YAML: {error}") from error
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{key} must be from {low} to {high}, got {value}")

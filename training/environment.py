@@ -1,0 +1,23 @@
+"""What third parties must be told before they are imported: no telemetry, no chatter, nothing written outside home."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["prepare"]
+
+
+def prepare(home: Path) -> None:
+    """Set what is unset, and make `home`; call it before mlflow or matplotlib is imported."""
+    home.mkdir(parents=True, exist_ok=True)
+    for key, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",  # each new database would announce its tables
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # an unreachable server is told within seconds, not minutes
+        "MPLCONFIGDIR": str(home / "cache" / "matplotlib"),
+    }.items():
+        os.environ.setdefault(key, value)

@@ -1,0 +1,31 @@
+"""What can go wrong on the way from data to a registered version."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "DataError", "RegisterError", "TrackingError", "TrainingError"]
+
+
+class TrainingError(Exception):
+    """Root of this package's errors; `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class ConfigError(TrainingError):
+    """A setting is unknown or impossible; the text names key, bound and value."""
+
+
+class DataError(TrainingError):
+    """The data cannot be trained on; the text names file, column and row."""
+
+
+class RegisterError(TrainingError):
+    """A model file may not, or could not, become a registered version."""
+
+    exit_code = 1
+
+
+class TrackingError(TrainingError):
+    """MLflow could not be reached, or refused; the text names where it was sought."""
+
+    exit_code = 4

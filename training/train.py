@@ -1,0 +1,234 @@
+"""Fit every candidate, log each one, turn the best into a model file."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from training.building import Basis, build_file, prepare_basis, write_file
+from training.candidates import CANDIDATES, Candidate
+from training.environment import prepare
+from training.evaluate import CrossValidation, Metrics, cross_validate, importances, measure
+from training.tracking import RunLog, Tracker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converters import ModelFile
+    from training.config import TrainConfig
+    from training.registering import RegisteredVersion
+
+__all__ = ["Progress", "SavedModel", "TrainResult", "TrainedCandidate", "silent", "train"]
+
+
+class Progress(Protocol):
+    """Is told before each step what comes next: `done` of `steps` are behind."""
+
+    def __call__(self, done: int, steps: int, text: str, /) -> None:
+        """Show it."""
+
+
+def silent(_done: int, _steps: int, _text: str) -> None:
+    """Tell no one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedCandidate:
+    """One candidate, fitted on the training rows."""
+
+    candidate: Candidate
+    estimator: Any
+    cv: CrossValidation
+    heldout: Metrics
+    run_id: str
+
+    @property
+    def name(self) -> str:
+        """The candidate's name."""
+        return self.candidate.name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the model file's provenance says of how it was made."""
+        return {
+            "candidate": self.name,
+            "estimator": self.candidate.estimator,
+            "scaled": self.candidate.scaled,
+            **self.candidate.parameters,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedModel:
+    """A model file and where it was written."""
+
+    file: ModelFile
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainResult:
+    """Every candidate, best first, and the best one's model file."""
+
+    home: Path
+    basis: Basis
+    candidates: tuple[TrainedCandidate, ...]
+    saved: SavedModel
+
+    @property
+    def best(self) -> TrainedCandidate:
+        """The candidate that `saved` was made from."""
+        return self.candidates[0]
+
+    def save(self, candidate: TrainedCandidate, path: Path | None = None) -> SavedModel:
+        """Convert, certify and write any of the candidates; by default under `<home>/models/<name>/`.
+
+        Raises:
+            ConverterError: it has no faithful ONNX form (ConversionError, ParityError).
+        """
+        return _save(self.home, self.basis, candidate, path)
+
+    def register(self, candidate: TrainedCandidate, saved: SavedModel | None = None) -> RegisteredVersion:
+        """Make a candidate the newest version of the configured name, beside its scikit-learn form.
+
+        Raises:
+            ConverterError: it has no faithful ONNX form.
+            RegisterError: the verifier refuses the file.
+            TrackingError: the registry fails.
+        """
+        from training.registering import register
+
+        saved = saved or (self.saved if candidate is self.best else self.save(candidate))
+        return register(saved.path, self.basis.config.name, home=self.home, run_id=candidate.run_id)
+
+    def write_heldout_csv(self, path: Path) -> Path:
+        """Write the held-out rows with their classes; row i is held-out row i of certificate and messages."""
+        from training.data import write_csv
+
+        return write_csv(self.basis.dataset, path, self.basis.split.heldout)
+
+
+def train(config: TrainConfig, home: Path, progress: Progress = silent, *, output: Path | None = None) -> TrainResult:
+    """Train, rank by cross-validation, log every candidate as an MLflow run and convert the best one.
+
+    Equal code, data and configuration give an equal model file on one machine. Nothing is written outside `home` and
+    the tracking server but `output`.
+
+    Args:
+        config: what to do.
+        home: where state lives; made if missing.
+        progress: is told of each step.
+        output: the best one's model file; else `<home>/models/<name>/<start of sha256>.onnx`.
+
+    Raises:
+        DataError: the data is not fit to be trained on.
+        TrackingError: MLflow fails.
+        ConverterError: the best candidate has no faithful ONNX form; its run says so, and no file is written.
+    """
+    from converters.errors import ConverterError
+
+    prepare(home)
+    steps = len(config.search.candidates) + 3
+    progress(0, steps, "loading and splitting the data")
+    basis = prepare_basis(config)
+    progress(1, steps, "opening MLflow")
+    tracker = Tracker(home, config.experiment, tags=_run_tags(basis))
+    trained = []
+    for number, name in enumerate(config.search.candidates):
+        progress(number + 2, steps, f"training {name}")
+        with tracker.run(name) as run:
+            trained.append(_train_one(CANDIDATES[name], basis, run))
+    ranked = _rank(trained, config)
+    best = ranked[0]
+    progress(steps - 1, steps, f"converting {best.name}")
+    run = RunLog(tracker.client, best.run_id)
+    try:
+        saved = _save(home, basis, best, output)
+    except ConverterError as error:
+        run.tag({"hotgate.best": "true", "hotgate.parity": "fail", "hotgate.reason": str(error)[:4000]})
+        raise
+    run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": saved.file.sha256})
+    progress(steps, steps, "done")
+    return TrainResult(home=home, basis=basis, candidates=ranked, saved=saved)
+
+
+def _train_one(candidate: Candidate, basis: Basis, run: RunLog) -> TrainedCandidate:
+    config, dataset, split = basis.config, basis.dataset, basis.split
+    cv = cross_validate(
+        lambda: candidate.build(config.seed), dataset, split.train, folds=config.search.folds, seed=config.seed
+    )
+    estimator = candidate.build(config.seed).fit(dataset.rows[split.train], dataset.y[split.train])
+    codes, probabilities = dataset.codes[split.heldout], estimator.predict_proba(dataset.rows[split.heldout])
+    trained = TrainedCandidate(
+        candidate=candidate, estimator=estimator, cv=cv, heldout=measure(codes, probabilities), run_id=run.run_id
+    )
+    run.values(parameters=_logged_parameters(trained, basis), metrics=_logged_metrics(trained), tags={})
+    run.dataset(dataset)
+    run.model(estimator, dataset)
+    _draw(trained, basis, probabilities, run)
+    return trained
+
+
+def _draw(trained: TrainedCandidate, basis: Basis, probabilities: Any, run: RunLog) -> None:
+    from training.plots import confusion_matrix_png, importances_png, roc_png
+
+    dataset, codes = basis.dataset, basis.dataset.codes[basis.split.heldout]
+    pictures = {
+        "confusion_matrix.png": confusion_matrix_png(
+            codes, probabilities.argmax(axis=1), dataset.labels, model=trained.name
+        ),
+        "roc.png": roc_png(codes, probabilities, dataset.labels, model=trained.name),
+    }
+    shares = importances(trained.estimator, dataset.columns)
+    if shares:
+        run.json(shares, "feature_importances.json")
+        pictures["feature_importances.png"] = importances_png(shares, model=trained.name)
+    run.pictures(pictures)
+
+
+def _rank(trained: list[TrainedCandidate], config: TrainConfig) -> tuple[TrainedCandidate, ...]:
+    """Best first, by the mean over the folds; the held-out rows have no say, so that they stay an honest judge."""
+    sign = 1 if config.search.metric == "log_loss" else -1
+    return tuple(sorted(trained, key=lambda one: sign * float(getattr(one.cv.mean, config.search.metric))))
+
+
+def _save(home: Path, basis: Basis, candidate: TrainedCandidate, path: Path | None) -> SavedModel:
+    file = build_file(basis, candidate.estimator, candidate.parameters)
+    target = path or home / "models" / basis.config.name / f"{file.sha256[:16]}.onnx"
+    return SavedModel(file=file, path=write_file(file, target))
+
+
+def _run_tags(basis: Basis) -> dict[str, str]:
+    tags = {
+        "hotgate.training": uuid.uuid4().hex,  # what one command made belongs together
+        "hotgate.data_digest": basis.dataset.digest,
+        "mlflow.source.name": "hotgate train",
+        "mlflow.source.type": "LOCAL",
+    }
+    if basis.git_revision:
+        tags |= {"hotgate.git_revision": basis.git_revision, "mlflow.source.git.commit": basis.git_revision[:40]}
+    return tags
+
+
+def _logged_parameters(trained: TrainedCandidate, basis: Basis) -> dict[str, Any]:
+    config = basis.config
+    return {
+        **trained.parameters,
+        "seed": config.seed,
+        "holdout": config.split.holdout,
+        "balance_draws": config.split.balance_draws,
+        "folds": config.search.folds,
+        "data": config.data.source,
+    }
+
+
+def _logged_metrics(trained: TrainedCandidate) -> dict[str, float]:
+    parts = {"cv": trained.cv.mean, "cv_std": trained.cv.std, "heldout": trained.heldout}
+    return {
+        f"{part}_{key}": value
+        for part, metrics in parts.items()
+        for key, value in msgspec.structs.asdict(metrics).items()
+    }
