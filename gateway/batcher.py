@@ -126,7 +126,10 @@ class Batcher:
         for index, row in enumerate(rows):
             self._packer.pack(view, index * self._packer.row_bytes, row, f"{path}[{index}]")
         future: asyncio.Future[Scores] = self._loop.create_future()
-        self._spread(packed, future)
+        if count:
+            self._spread(packed, future)
+        else:
+            future.set_result([])
         return future
 
     def _spread(self, packed: npt.NDArray[np.float32], future: asyncio.Future[Scores]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, ge
 import msgspec
 from litestar.dto import MsgspecDTO
 from litestar.exceptions import ImproperlyConfiguredException
-from litestar.params import ParameterKwarg
+from litestar.params import HeaderParameter
 from litestar.utils.empty import value_or_default
 
 from gateway.errors import BadRequest, GatewayError, Internal, UnsupportedMediaType
@@ -165,13 +165,13 @@ def takes(header: Callable[[str], str | None], max_body_bytes: int) -> bool:
 
 
 def _header_parameters(hints: dict[str, Any]) -> dict[str, str]:
-    """Parameter name → lower-case header, for every `Annotated[..., Parameter(header=...)]`."""
+    """Parameter name → lower-case header, for every `Annotated[..., HeaderParameter(name=...)]`."""
     found = {}
     for name, hint in hints.items():
         if get_origin(hint) is Annotated:
             for note in get_args(hint)[1:]:
-                if isinstance(note, ParameterKwarg) and note.header:
-                    found[name] = note.header.lower()
+                if isinstance(note, HeaderParameter) and note.name:
+                    found[name] = note.name.lower()
     return found
 
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from gateway import scoring
 from gateway.errors import Problem
@@ -27,7 +27,9 @@ __all__ = ["plain_routes", "scoring_routes"]
 
 RequestId = Annotated[
     str | None,
-    Parameter(header="X-Request-Id", description="1 to 128 of [A-Za-z0-9._:-]; made if absent, echoed in any case."),
+    HeaderParameter(
+        name="X-Request-Id", description="1 to 128 of [A-Za-z0-9._:-]; made if absent, echoed in any case."
+    ),
 ]
 
 
@@ -89,13 +91,13 @@ def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
     }
 
     @post("/predict", **common)
-    async def predict(data: PredictRequest, request_id: RequestId = None) -> Reply[Prediction | Predictions]:
+    async def predict(data: JSONBody[PredictRequest], request_id: RequestId = None) -> Reply[Prediction | Predictions]:
         """Score one row (`features`) or many (`instances`) by the default model."""
         return await scoring.predict(models.find(None), data, admission.request_id(request_id))
 
     @post("/predict/{model:str}", **common)
     async def predict_by(
-        data: PredictRequest, model: str, request_id: RequestId = None
+        data: JSONBody[PredictRequest], model: FromPath[str], request_id: RequestId = None
     ) -> Reply[Prediction | Predictions]:
         """Score one row or many by the named model."""
         return await scoring.predict(models.find(model), data, admission.request_id(request_id))

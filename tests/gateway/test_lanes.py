@@ -1,0 +1,310 @@
+"""All lanes answer alike: one corpus through the express lane and through Litestar, over RSGI and over ASGI."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+
+import msgspec
+import pytest
+from harness import serving, wait_until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.settings import WORKER_CONFIG, GatewaySettings, WorkerConfig
+from gateway.store import Entry, ModelRoles, ModelStore
+
+pytestmark = pytest.mark.process
+
+LANES = ["rsgi-express", "rsgi-litestar", "asgi-express", "asgi-litestar"]
+MAX_BODY = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory, linear):
+    """The same application four times: on granian's RSGI and on uvicorn's ASGI, express lane on and off."""
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for lane in LANES:
+            folder = tmp_path_factory.mktemp(lane)
+            store = ModelStore(folder / "store")
+            with store.writer() as writer:
+                sha256 = writer.put(linear.file.data)
+                writer.publish({"cancer": ModelRoles(champion=Entry(version="7", sha256=sha256))})
+            express = lane.endswith("express")
+            config = WorkerConfig(
+                settings=GatewaySettings(express=express, max_body_bytes=MAX_BODY), store=str(store.root)
+            )
+            env = {WORKER_CONFIG: msgspec.json.encode(config).decode()}
+            servers[lane] = stack.enter_context(serving(folder, command=_command(lane), env=env))
+        yield servers
+
+
+def _command(lane):
+    if lane.startswith("rsgi"):
+        options = ["--interface", "rsgi", "--loop", "asyncio", "--no-ws", "--runtime-threads", "1"]
+        return lambda port: [sys.executable, "-m", "granian", "--port", str(port), *options, "gateway.app:app"]
+    return lambda port: [sys.executable, "-m", "uvicorn", "--port", str(port), "--no-access-log", "gateway.app:app"]
+
+
+def exchange(port, head, body):
+    """Send bytes as they are on a new connection; status line's code, comparable headers and body, or None if none."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head + b"\r\n\r\n" + body)
+        answer = connection.makefile("rb")
+        line = answer.readline()
+        if not line:
+            return None
+        headers = {}
+        for raw in iter(answer.readline, b"\r\n"):
+            name, _, value = raw.decode("latin-1").partition(":")
+            headers.setdefault(name.strip().lower(), []).append(value.strip())
+        length = headers.get("content-length")
+        content = answer.read(int(length[0])) if length else answer.read()
+    for name in ("date", "server", "connection", "transfer-encoding"):
+        headers.pop(name, None)
+    return int(line.split()[1]), headers, content
+
+
+def post(port, body, path="/predict", content_type="application/json", extra=()):
+    """POST with a stated length; the request id is given, so that answers can be compared to the byte."""
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
+    if content_type is not None:
+        lines.append(f"Content-Type: {content_type}")
+    if not any(line.lower().startswith("x-request-id") for line in extra):
+        lines.append("X-Request-Id: fixed.id-1")
+    return exchange(port, "\r\n".join([*lines, *extra]).encode(), body)
+
+
+def same(lanes, ask):
+    """Put one question to every lane; all answers must be equal, and one is returned."""
+    answers = {lane: ask(server.port) for lane, server in lanes.items()}
+    first = answers[LANES[0]]
+    for lane, answer in answers.items():
+        assert answer == first, f"{lane} answers {answer}, {LANES[0]} {first}"
+    return first
+
+
+def row(width=30, **changed):
+    values = [float(index) for index in range(width)]
+    for index, value in changed.items():
+        values[int(index[1:])] = value
+    return values
+
+
+def features(values):
+    return json.dumps({"features": values}).encode()
+
+
+BAD = {
+    "empty": (b"", 400, "empty"),
+    "no JSON": (b"features", 400, "malformed"),
+    "truncated": (features(row())[:-20], 400, "truncated"),
+    "a list": (b"[1,2]", 400, "Expected `object`"),
+    "null": (b"null", 400, "Expected `object`"),
+    "no member": (b"{}", 400, "send `features`"),
+    "both members": (b'{"features":[1],"instances":[[1]]}', 400, "not both"),
+    "unknown member": (b'{"feature":[1]}', 400, "unknown field `feature`"),
+    "wrong type": (features(row(_3="x")), 400, "$.features[3]"),
+    "bool": (features(row(_3=True)), 400, "$.features[3]"),
+    "nested": (features(row(_3=[1.0])), 400, "$.features[3]"),
+    "29 features": (features(row(29)), 400, "29 values, the model takes 30"),
+    "31 features": (features(row(31)), 400, "31 values, the model takes 30"),
+    "NaN": (features(row(_3=float("nan"))), 400, "malformed"),
+    "Infinity": (features(row(_3=float("inf"))), 400, "malformed"),
+    "1e400": (features(row()).replace(b"3.0", b"1e400", 1), 400, "$.features[3]"),
+    "1e39": (features(row()).replace(b"3.0", b"1e39", 1), 400, "does not fit float32"),
+    "missing value": (features(row(_3=None)), 400, "no missing value (null) - at `$.features[3]`"),
+    "unknown name": (b'{"features":{"nope":1}}', 400, "unknown feature 'nope'"),
+    "deep nesting": (b'{"features":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, ""),
+    "not UTF-8": (b'{"features":{"\xff":1}}', 400, ""),
+    "bad instance": (json.dumps({"instances": [row(), row(_3="x")]}).encode(), 400, "$.instances[1][3]"),
+    "short instance": (json.dumps({"instances": [row(), row(29)]}).encode(), 400, "at `$.instances[1]`"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_body_gets_the_same_clear_error_on_every_lane(lanes, name):
+    """Status, headers and body are equal to the byte, and the detail says what is wrong."""
+    body, status, detail = BAD[name]
+    got, headers, content = same(lanes, lambda port: post(port, body))
+    assert got == status
+    assert headers["content-type"] == ["application/problem+json"]
+    assert headers["x-request-id"] == ["fixed.id-1"]
+    assert detail in json.loads(content)["detail"]
+
+
+GOOD = {
+    "a list": features(row()),
+    "integers": json.dumps({"features": list(range(30))}).encode(),
+    "zero rows": b'{"instances":[]}',
+    "many rows": json.dumps({"instances": [row(), row(_0=99.5)] * 200}).encode(),
+    "white space": b' \n {"features" : ' + json.dumps(row()).encode() + b"}\r\n ",
+    "denormal": features(row(_3=1e-42)),
+    "largest float32": features(row(_3=3.4e38)),
+    "escaped key": features(row()).replace(b"features", b"featur\\u0065s"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_body_gets_the_same_answer_on_every_lane(lanes, name):
+    """Status, headers and body are equal to the byte, and stamped with the model."""
+    status, headers, _ = same(lanes, lambda port: post(port, GOOD[name]))
+    assert status == 200
+    assert headers["x-model-name"] == ["cancer"]
+    assert headers["x-model-version"] == ["7"]
+    assert headers["content-type"] == ["application/json"]
+
+
+def test_names_in_any_order_answer_as_the_list(lanes, cancer):
+    """A row by name equals the same row in order."""
+    values = dict(zip(cancer[2], row(), strict=True))
+    shuffled = dict(sorted(values.items()))
+    by_name = same(lanes, lambda port: post(port, json.dumps({"features": shuffled}).encode()))
+    assert by_name == same(lanes, lambda port: post(port, features(row())))
+
+
+@pytest.mark.parametrize(
+    ("extra", "content_type", "status"),
+    [
+        ((), "application/json; charset=utf-8", 200),
+        ((), "Application/JSON", 200),
+        ((), "text/plain", 415),
+        ((), None, 415),
+        ((), "application/x-www-form-urlencoded", 415),
+        ((), "multipart/form-data; boundary=x", 415),
+        (("Content-Encoding: gzip",), "application/json", 415),
+        (("Content-Encoding: identity",), "application/json", 200),
+        (("Origin: http://localhost",), "application/json", 200),
+        (("X-Request-Id: " + "a" * 128,), "application/json", 200),
+        (("X-Request-Id: " + "a" * 129,), "application/json", 400),
+        (("X-Request-Id: no spaces",), "application/json", 400),
+        (("X-Request-Id: one", "X-Request-Id: two"), "application/json", 200),
+        (("X-Other: 1",), "application/json", 200),
+    ],
+)
+def test_unusual_headers_are_answered_alike(lanes, extra, content_type, status):
+    """What the lane does not take, and what it does, looks the same from outside."""
+    body = features(row())
+    answer = same(lanes, lambda port: _without_made_id(post(port, body, content_type=content_type, extra=extra)))
+    assert answer[0] == status
+
+
+def _without_made_id(answer):
+    status, headers, content = answer
+    if status == 400:  # the caller's id is refused, so one was made
+        made = headers.pop("x-request-id")[0]
+        headers.pop("content-length")
+        content = content.replace(made.encode(), b"")
+    return status, headers, content
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/predict/cancer", 200),
+        ("/predict/other", 404),
+        ("/predict/", 200),
+        ("/predict/cancer/x", 404),
+        ("/predict/%63ancer", 200),
+        ("/predict/can%2Fcer", 404),
+        ("/predict/%25", 404),
+        ("/predict?x=1", 200),
+        ("/predict/%C3%A4", 404),
+        ("//predict", 200),
+        ("/Predict", 404),
+        ("/nope", 404),
+    ],
+)
+def test_paths_are_answered_alike(lanes, path, status):
+    """Escapes, queries, unknown models and unknown routes."""
+    answer = same(lanes, lambda port: post(port, features(row()), path=path))
+    assert answer[0] == status
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_other_methods_are_405_as_a_problem(lanes, method):
+    """The error shape is the same for what Litestar refuses by itself."""
+    head = f"{method} /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: a".encode()
+    status, headers, _ = same(lanes, lambda port: exchange(port, head, b""))
+    assert status == 405
+    assert headers["content-type"] == ["application/problem+json"]
+
+
+def test_a_body_over_the_limit_is_413(lanes):
+    """A stated length over the limit is refused."""
+    body = features(row()) + b" " * MAX_BODY
+    assert same(lanes, lambda port: post(port, body))[0] == 413
+
+
+def test_a_chunked_body_is_scored(lanes):
+    """A body of unstated length goes over the bridge and is read whole."""
+    body = features(row())
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
+    )
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
+    answer = same(lanes, lambda port: exchange(port, head, chunks))
+    assert answer == same(lanes, lambda port: post(port, body))
+
+
+def test_a_chunked_body_over_the_limit_is_413(lanes):
+    """An unstated length is counted while it comes."""
+    part = b" " * 65_536
+    chunks = (b"%x\r\n%s\r\n" % (len(part), part)) * (MAX_BODY // len(part) + 1) + b"0\r\n\r\n"
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
+    )
+    assert same(lanes, lambda port: exchange(port, head, chunks))[0] == 413
+
+
+def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
+    """The connection ends in the middle of its body; the next request is answered, and no row was scored."""
+    body = features(row())
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    for lane, server in lanes.items():
+        before = _rows_scored(server)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(head % len(body) + body[:40])
+        assert post(server.port, body)[0] == 200, lane
+        wait_until(lambda server=server, before=before: _rows_scored(server) == before + 1, what="one row more")
+
+
+def _rows_scored(server):
+    metrics = server.request("GET", "/metrics")[2].decode()
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("hotgate_rows_total{"))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+bodies = (
+    st.binary(max_size=60)
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | st.builds(lambda value: json.dumps({"features": value}).encode(), json_values)
+    | st.builds(lambda value: json.dumps({"instances": value}).encode(), st.lists(json_values, max_size=3))
+    | st.lists(st.floats(width=64) | st.none(), min_size=30, max_size=30).map(features)
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(body=bodies)
+def test_generated_bodies_are_answered_alike(lanes, body):
+    """Whatever the body is, the lanes agree to the byte, and none answers 5xx."""
+    answer = same(lanes, lambda port: post(port, body))
+    assert answer[0] < 500
+
+
+def test_the_express_lane_is_really_off_where_the_setting_says_so(lanes, linear):
+    """The comparison would mean nothing if all four servers took the same way."""
+    from gateway.application import Gateway
+
+    for express in (True, False):
+        config = WorkerConfig(settings=GatewaySettings(express=express), store="unused")
+        assert (Gateway(config)._express.find("/predict") is not None) is express
