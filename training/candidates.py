@@ -37,13 +37,13 @@ CANDIDATES = {
     candidate.name: candidate
     for candidate in (
         Candidate(
-            name="forest-100x5", estimator="RandomForestClassifier", parameters={"n_estimators": 100, "max_depth": 5}
+            name="forest-50x4", estimator="RandomForestClassifier", parameters={"n_estimators": 50, "max_depth": 4}
         ),
         Candidate(
-            name="forest-200x8", estimator="RandomForestClassifier", parameters={"n_estimators": 200, "max_depth": 8}
+            name="forest-100x8", estimator="RandomForestClassifier", parameters={"n_estimators": 100, "max_depth": 8}
         ),
         Candidate(
-            name="forest-300", estimator="RandomForestClassifier", parameters={"n_estimators": 300, "max_depth": None}
+            name="forest-200", estimator="RandomForestClassifier", parameters={"n_estimators": 200, "max_depth": None}
         ),
         Candidate(
             name="logistic", estimator="LogisticRegression", parameters={"C": 1.0, "max_iter": 1000}, scaled=True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from training.config import check_name
-from training.errors import RegisterError
+from training.errors import ConfigError, RegisterError
 from training.tracking import MODEL_PATH, Tracker, connect, mapped, save_sklearn
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ def register(
         tags: further ones.
 
     Raises:
-        RegisterError: the verifier refuses the file, or the name is impossible.
+        ConfigError: the name is impossible.
+        RegisterError: the verifier refuses the file.
         TrackingError: the registry fails.
     """
     try:
         check_name(name)
     except ValueError as error:
-        raise RegisterError(str(error)) from error
+        raise ConfigError(str(error)) from error
     data, sha256 = _verified(file)
     client = connect(home)
     with mapped(home):

@@ -74,14 +74,15 @@ def balanced_split(rows: Rows, codes: Codes, *, share: float, draws: int, seed: 
 
 def _quota(codes: Codes, share: float) -> npt.NDArray[np.int64]:
     """Rows of each class to hold out: their sum is the share of all rows, each within one row of its own share."""
-    sizes = np.bincount(codes)
+    sizes: npt.NDArray[np.int64] = np.bincount(codes)
     if sizes.min() < 2:
         raise ValueError(f"class {sizes.argmin()} has {sizes.min()} rows, a split needs 2")
     exact = sizes * share
-    quota = np.floor(exact).astype(np.int64)
+    quota: npt.NDArray[np.int64] = np.floor(exact).astype(np.int64)
     rest = round(exact.sum()) - int(quota.sum())
     quota[np.argsort(-(exact - quota), kind="stable")[:rest]] += 1
-    return np.minimum(np.maximum(quota, 1), sizes - 1)
+    kept: npt.NDArray[np.int64] = np.clip(quota, 1, sizes - 1)
+    return kept
 
 
 def _draw(codes: Codes, quota: npt.NDArray[np.int64], draws: int, rng: np.random.Generator) -> Iterator[Masks]:
