@@ -180,20 +180,27 @@ class Batcher:
             waited = self._clock() - block.first_at
             self._finish(block, self._run(block), waited)
         else:
-            self._in_flight = block
-            waited = self._clock() - block.first_at
-            run = self._loop.run_in_executor(self._executor, self._run, block)
-            run.add_done_callback(lambda done: self._landed(block, done, waited))
+            self._launch(block)
         if self._queued_rows:
             self._schedule()
 
+    def _launch(self, block: Block) -> None:
+        waited = self._clock() - block.first_at
+        try:
+            run = self._loop.run_in_executor(self._executor, self._run, block)
+        except RuntimeError as error:  # the executor is shut down: the process is stopping
+            self._finish(block, ([(block.members, error)], 0.0), waited)
+            return
+        self._in_flight = block
+        run.add_done_callback(lambda done: self._landed(block, done, waited))
+
     def _landed(self, block: Block, run: asyncio.Future[tuple[list[Outcome], float]], waited: float) -> None:
         self._in_flight = None
-        error = asyncio.CancelledError() if run.cancelled() else run.exception()
-        if error is not None:  # the executor is gone: the process is stopping
-            self._finish(block, ([(block.members, RuntimeError("stopping"))], 0.0), waited)
-        else:
-            self._finish(block, run.result(), waited)
+        try:
+            done = run.result()
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - `_run` does not raise: the run itself was given up
+            done = [(block.members, RuntimeError("the run was given up"))], 0.0
+        self._finish(block, done, waited)
         if self._queued_rows:
             self._schedule()
 
@@ -222,7 +229,8 @@ class Batcher:
             if isinstance(scores, Exception):
                 _log.error("scoring %d rows failed", end - start, exc_info=scores)
                 self._observer.failed(end - start)
-                members[0].ticket.fail(Internal("scoring failed"))
+                for member in members:
+                    member.ticket.fail(Internal("scoring failed"))
             elif math.isfinite(scores.sum()):
                 self._observer.ran(block.rows[start:end], scores, took_s=took, waited_s=waited)
                 answers = scores.tolist()

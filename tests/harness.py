@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -103,3 +104,87 @@ def _answers(served, path):
         return served.request("GET", path, timeout=2.0)[0] == 200
     except OSError:
         return False
+
+
+class Traffic:
+    """A closed loop of keep-alive connections, one thread each, that tells what became of every request.
+
+    `lost` counts requests that were sent whole and got no answer, or half of one, unless the connection had been used
+    before and was closed before the first byte of the answer: that is `stale`, and the request is sent again.
+    """
+
+    def __init__(self, port, body, *, connections=8, path="/predict", method="POST", headers=None):
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}{extra}\r\n"
+        self._request = head.encode() + body
+        self._port = port
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(connections)]
+        self.answers = []
+        """(monotonic time, status, version, sha256, body) of every answer."""
+        self.last_before_stale = []
+        """The body of the last answer on each connection that went stale."""
+        self.lost = 0
+        self.stale = 0
+        self.refused = 0
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        """Let every connection finish its request, and join."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def count(self) -> int:
+        """Answers so far."""
+        return len(self.answers)
+
+    def _loop(self):
+        connection, last = None, b""
+        while not self._stop.is_set():
+            try:
+                if connection is None:
+                    connection, reused = socket.create_connection(("127.0.0.1", self._port), timeout=15), False
+            except OSError:
+                with self._lock:
+                    self.refused += 1
+                self._stop.wait(0.02)
+                continue
+            outcome, keep = self._exchange(connection, reused=reused)
+            with self._lock:
+                if outcome == "lost":
+                    self.lost += 1
+                elif outcome == "stale":
+                    self.stale += 1
+                    self.last_before_stale.append(last)
+                else:
+                    self.answers.append(outcome)
+                    last = outcome[-1]
+            reused = True
+            if not keep:
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    def _exchange(self, connection, *, reused):
+        begun = False
+        try:
+            connection.sendall(self._request)
+            answer = http.client.HTTPResponse(connection)
+            begun = bool(connection.recv(1, socket.MSG_PEEK))
+            answer.begin()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return ("stale" if reused and not begun else "lost"), False
+        stamp = (answer.getheader("x-model-version"), answer.getheader("x-model-sha256"))
+        return (time.monotonic(), answer.status, *stamp, body), not answer.will_close

@@ -1,0 +1,69 @@
+"""Stand-ins at the batcher's two boundaries: a model that can be held or fail, and an observer that remembers."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from converters.modelfile import Column, Signature
+from gateway.engine import CostModel
+
+
+class FakeMetadata:
+    """Only what the batcher reads."""
+
+    def __init__(self, width, missing="refused"):
+        self.signature = Signature(
+            columns=tuple(Column(name=f"c{index}") for index in range(width)),
+            input_name="X",
+            classes=(0, 1),
+            labels=("no", "yes"),
+            score_output="probabilities",
+            missing=missing,
+        )
+
+
+class FakeEngine:
+    """Answers [1 - x, x] for a row that begins with x; raises for rows that begin with a poisoned value."""
+
+    def __init__(self, width=2, *, max_rows=8, run_us=0.0, missing="refused"):
+        self.metadata = FakeMetadata(width, missing)
+        self.cost = CostModel(max_rows)
+        self.cost.observe(max_rows, run_us, rate=1.0)
+        self.cost.observe = lambda *_: None
+        self.poisoned = set()
+        self.nonfinite = set()
+        self.batches = []
+        self.started = threading.Event()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def run(self, rows):
+        """Score rows, once `may_go_on` is set."""
+        firsts = rows[:, 0].tolist()
+        self.batches.append(firsts)
+        self.started.set()
+        self.may_go_on.wait(10)
+        if self.poisoned.intersection(firsts):
+            raise RuntimeError("poisoned")
+        answers = np.column_stack([1 - rows[:, 0], rows[:, 0]]).astype(np.float32)
+        answers[np.isin(rows[:, 0], list(self.nonfinite))] = np.nan
+        return answers
+
+
+class Remembering:
+    """A `BatchObserver`; copies rows, because they are only valid during the call."""
+
+    def __init__(self):
+        self.rows = []
+        self.failures = 0
+
+    def ran(self, rows, scores, *, took_s, waited_s):
+        """Keep a copy."""
+        assert len(rows) == len(scores)
+        self.rows.extend(rows.copy().tolist())
+
+    def failed(self, rows):
+        """Count."""
+        self.failures += rows
