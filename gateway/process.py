@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import socket
@@ -27,6 +28,9 @@ _DROP_EVERYTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF: RET 0
 def die_with_parent(sent: signal.Signals = signal.SIGTERM) -> None:
     """Have the kernel send `sent` to this process when its parent dies, however it dies (Linux only)."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():  # it died before it could be asked for
+        os.kill(os.getpid(), sent)
 
 
 def listen_for_signals(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
