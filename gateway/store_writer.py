@@ -73,7 +73,7 @@ class StoreWriter:
             The manifest now in force; the same generation if nothing differs.
 
         Raises:
-            ObjectError: an object that the manifest would name is missing.
+            ObjectError: an object that the manifest would newly name is missing.
         """
         old = self._store.read()
         kept = {name: roles for name, roles in models.items() if roles.champion or roles.challenger}
@@ -81,8 +81,9 @@ class StoreWriter:
             return old
         generation = max([old.generation, *(change.generation for change in self._store.history()[-1:])]) + 1
         new = Manifest(generation=generation, models=dict(sorted(kept.items())))
+        served = {entry.sha256 for entry in _entries(old)}
         for entry in _entries(new):
-            if not self._store.object_path(entry.sha256).is_file():
+            if entry.sha256 not in served and not self._store.object_path(entry.sha256).is_file():
                 raise ObjectError(f"{self._store.object_path(entry.sha256)} is missing: put it before publishing")
         when = datetime.fromtimestamp(self._store.clock(), UTC)
         self._append(_changes(old, new, causes or {}, when), old.generation)

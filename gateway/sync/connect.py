@@ -18,7 +18,7 @@ __all__ = ["open_registry"]
 _DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 
 
-def open_registry(uri: str, environ: Mapping[str, str] = os.environ) -> Registry:
+def open_registry(uri: str, environ: Mapping[str, str] = os.environ, *, timeout_s: float = 10.0) -> Registry:
     """The registry at an MLflow tracking address: http(s) without mlflow, a database with it.
 
     Raises:
@@ -29,7 +29,7 @@ def open_registry(uri: str, environ: Mapping[str, str] = os.environ) -> Registry
     if scheme in {"http", "https"}:
         from gateway.sync.http import HttpRegistry
 
-        return HttpRegistry(uri, environ)
+        return HttpRegistry(uri, environ, timeout_s=timeout_s)
     if scheme.partition("+")[0] in _DATABASES:
         from gateway.sync.embedded import EmbeddedRegistry
 

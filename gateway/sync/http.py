@@ -30,7 +30,6 @@ T = TypeVar("T")
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _PAGE = 500
-_TIMEOUT_S = 10.0
 
 
 class _Tag(msgspec.Struct, frozen=True):
@@ -96,7 +95,7 @@ class HttpRegistry:
     See `Transport` for credentials.
     """
 
-    def __init__(self, uri: str, environ: Mapping[str, str] = os.environ, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, uri: str, environ: Mapping[str, str] = os.environ, *, timeout_s: float = 10.0) -> None:
         self._transport = Transport(uri, environ, timeout_s=timeout_s)
         self.address = self._transport.address
 
