@@ -103,10 +103,9 @@ def quantile_edges(values: Values) -> Values:
 
 
 def _halfway(low: Values, high: Values) -> Values:
-    """Round the middle to the dtype; where that is no smaller than `high`, `low` itself parts the two."""
-    with np.errstate(over="ignore"):
-        middle = low / 2 + high / 2
-    return np.where((low <= middle) & (middle < high) & np.isfinite(middle), middle, low)
+    """Take the middle in the dtype; where that is `high` itself, infinite ones included, `low` parts the two."""
+    middle = low / 2 + high / 2
+    return np.where(middle < high, middle, low)
 
 
 def _profile(name: str, kind: Kind, column: Values) -> FeatureReference:

@@ -82,6 +82,23 @@ def test_severity_grows_with_the_shift(shift, severity):
     assert found.features[0].drift == (severity != "none")
 
 
+def test_drift_by_ks_alone_has_no_severity():
+    """A shift of 0.29 sigma moves KS beyond 0.1 and leaves PSI below: it is drift, and severity is PSI's."""
+    rng = np.random.default_rng(14)
+    found = verdict_of(reference_of(rng.normal(size=(20_000, 1))), rng.normal(0.29, 1, size=(20_000, 1)))
+
+    assert (found.features[0].drift, found.severity) == (True, "none")
+    assert found.features[0].psi < 0.1 < found.features[0].ks
+
+
+def test_the_same_rows_have_a_p_value_of_one():
+    """A p-value stays one when two tests share it."""
+    rows = np.random.default_rng(15).normal(size=(500, 1))
+    (column,) = verdict_of(reference_of(rows), rows).features
+
+    assert (column.psi, column.ks, column.p_value) == (0.0, 0.0, 1.0)
+
+
 def test_score_drift_alone_is_the_models_severity():
     """The model's severity is the worst of score and features."""
     rng = np.random.default_rng(8)
