@@ -1,0 +1,1 @@
+"""Promotion and what stands around serving: who put which version where, and the demo."""

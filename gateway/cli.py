@@ -17,6 +17,8 @@ import hotgate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.store import ModelStore
+
 __all__ = ["release", "serve", "sync", "unpublish"]
 
 
@@ -61,9 +63,51 @@ def sync() -> None:
 
     Runs until SIGTERM or Ctrl-C. Exit code 1: another process writes the store; 2: a setting is wrong.
     """
-    from gateway.sync.__main__ import main
+    from gateway.sync.process import run_sidecar
+    from gateway.sync.settings import SyncSettings
 
-    sys.exit(main([]))
+    sys.exit(run_sidecar(hotgate.load_settings("sync", SyncSettings), hotgate.home()))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version", type=click.IntRange(1))
+def release(name: str, version: int) -> None:
+    """Lift the quarantine of a model version.
+
+    The sidecar verifies it again in its next pass, or when it is next started.
+    """
+    from gateway.store import ModelStore, Request
+
+    store = ModelStore(hotgate.home() / "store")
+    store.ask(Request(action="release", model=name, version=str(version), who=_who()))
+    click.echo(f"asked the sidecar of {store.root} to look at {name} version {version} again")
+
+
+@click.command()
+@click.argument("name")
+def unpublish(name: str) -> None:
+    """Take a model out of the store.
+
+    Workers drop it at once. Take it from its stage or alias first: what the registry still names comes back.
+    """
+    from gateway.store import ModelStore
+
+    store = ModelStore(hotgate.home() / "store")
+    if name not in store.read().models:
+        raise click.ClickException(f"{store.root} serves no {name!r}; it serves {_names(store)}")
+    asked = store.unpublish(name, who=_who())
+    click.echo(f"{name} is out" if asked is None else f"asked the sidecar (process {asked}) to take {name} out")
+
+
+def _names(store: ModelStore) -> str:
+    return ", ".join(sorted(store.read().models)) or "nothing"
+
+
+def _who() -> str:
+    import getpass
+
+    return getpass.getuser()
 
 
 def _wanted() -> tuple[str, ...]:

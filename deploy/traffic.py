@@ -1,0 +1,116 @@
+"""`hotgate demo traffic`: held-out rows at a steady rate, with or without a shift, and what the monitor says of them."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+__all__ = ["SHIFTED", "TrafficResult", "read_rows", "send", "shift"]
+
+SHIFTED = ("mean_texture", "mean_smoothness")
+"""The columns that `--drift` shifts."""
+
+
+class TrafficResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What was sent, and the monitor's last word."""
+
+    sent: int
+    failed: int
+    worst_severity: str
+    """The worst that the monitor said while the traffic ran."""
+    drifted: list[str]
+    """Features that its last verdict names."""
+    named_after_s: float | None
+    """When it first named exactly those, in seconds from the start."""
+
+
+def read_rows(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Names and rows [n, features] of the held-out CSV, whose last column is the label."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))
+    return lines[0][:-1], np.array([line[:-1] for line in lines[1:]], dtype=np.float64)
+
+
+def shift(
+    names: list[str], rows: npt.NDArray[np.float64], columns: tuple[str, ...], sigmas: float
+) -> npt.NDArray[np.float64]:
+    """A copy of the rows with some columns moved up by so many of their standard deviations."""
+    moved = rows.copy()
+    for column in columns:
+        index = names.index(column)
+        moved[:, index] += sigmas * rows[:, index].std()
+    return moved
+
+
+def send(
+    rows: npt.NDArray[np.float64],
+    *,
+    host: str,
+    port: int,
+    model: str,
+    rate: float,
+    seconds: float,
+    seed: int,
+    report: Callable[[float, dict[str, Any]], None],
+) -> TrafficResult:
+    """Send rows, drawn with replacement, on a fixed schedule; ask for the verdict every two seconds.
+
+    Raises:
+        OSError: the server cannot be reached.
+    """
+    rng = np.random.default_rng(seed)
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    total, failed, worst = int(rate * seconds), 0, "none"
+    named: list[str] = []
+    named_after: float | None = None
+    started = time.monotonic()
+    for number, pick in enumerate(rng.integers(len(rows), size=total)):
+        wait = started + number / rate - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)  # the schedule of an open loop
+        status, _ = _exchange(connection, "POST", f"/predict/{model}", {"features": rows[pick].tolist()})
+        failed += status != 200
+        if number + 1 == total or (number + 1) % int(2 * rate) == 0:
+            elapsed = time.monotonic() - started
+            verdict = _verdict(connection, model)
+            report(elapsed, verdict)
+            worst = max(worst, verdict["severity"], key=["none", "warning", "critical"].index)
+            drifted = [feature["name"] for feature in verdict["features"] if feature["drift"]]
+            if drifted != named:
+                named, named_after = drifted, elapsed
+    connection.close()
+    return TrafficResult(
+        sent=total,
+        failed=failed,
+        worst_severity=worst,
+        drifted=named,
+        named_after_s=named_after if named else None,
+    )
+
+
+def _verdict(connection: http.client.HTTPConnection, model: str) -> dict[str, Any]:
+    _, verdicts = _exchange(connection, "GET", "/monitor/drift", None)
+    for verdict in verdicts:
+        if verdict["model"] == model:
+            found: dict[str, Any] = verdict
+            return found
+    raise OSError(f"/monitor/drift says nothing of {model!r}")
+
+
+def _exchange(connection: http.client.HTTPConnection, method: str, path: str, body: Any) -> tuple[int, Any]:
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
