@@ -1,4 +1,4 @@
-"""The ceiling: granian on RSGI with one answer that never changes, run as `python -m benchmarks.fixed PORT FILE`.
+"""The ceiling: granian on RSGI with one answer that never changes, run as `python -m benchmarks.fixed FILE PORT`.
 
 It reads no body, decides nothing, and is as long as the gateway's own answer; what lies between the two is the
 gateway's work.
@@ -49,7 +49,7 @@ def load(file: Path) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
     return app
 
 
-def serve(port: int, file: Path) -> None:
+def serve(file: Path, port: int) -> None:
     """Serve until SIGTERM, with the same settings of granian as `hotgate serve --workers 1`."""
     Granian(
         "benchmarks.fixed",
@@ -67,4 +67,4 @@ def serve(port: int, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(Path(sys.argv[1]), int(sys.argv[2]))

@@ -74,6 +74,7 @@ def serving(
     port: int,
     log: Path,
     core: int | None = None,
+    home: Path | None = None,
     environment: Mapping[str, str] | None = None,
     ready_path: str = "/readyz",
     deadline_s: float = 60.0,
@@ -85,7 +86,8 @@ def serving(
         port: where the server will listen on 127.0.0.1.
         log: file that takes all it prints.
         core: the only core that it may use.
-        environment: added to this process's own.
+        home: its `HOTGATE_HOME`, and where it runs: this process's settings and registry are never its own.
+        environment: further variables.
         ready_path: asked until it answers 200.
         deadline_s: how long that may take.
 
@@ -100,7 +102,8 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            cwd=home,
+            env=_environment(home, environment or {}),
             start_new_session=True,  # Ctrl-C is this process's affair, which then ends the server in order
         )
     try:
@@ -111,6 +114,11 @@ def serving(
             raise ServerError(_last_words(process, log))
     finally:
         _end(process)
+
+
+def _environment(home: Path | None, added: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HOTGATE_", "MLFLOW_"))}
+    return {**kept, **({"HOTGATE_HOME": str(home)} if home else {}), **added}
 
 
 def _wait_ready(process: subprocess.Popen[bytes], port: int, path: str, deadline_s: float, log: Path) -> None:
@@ -138,12 +146,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.terminate()
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
+            pass
+        finally:  # also on a second Ctrl-C
             process.kill()
-            process.wait()
-        finally:
             for child in below:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(child, signal.SIGKILL)
+            process.wait()
 
 
 def _last_words(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -18,6 +17,9 @@ from benchmarks.load import LoadPlan, run
 from benchmarks.process import descendants, pss_bytes, workers
 from benchmarks.servers import Reply, ask, free_port, serving
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CHILD = """
 import subprocess, sys, http.server
 child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, 1); time.sleep(600)"])
@@ -26,21 +28,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.end_headers()
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
-def gone(pids: list[int]) -> bool:
-    deadline = time.monotonic() + 10
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not any(map(alive, pids))
 
 
 @pytest.fixture
@@ -56,10 +43,10 @@ def answer(tmp_path) -> Path:
 
 
 @pytest.mark.process
-def test_fixed_answer_is_served_under_load(generator, answer, tmp_path):
+def test_fixed_answer_is_served_under_load(generator, answer, tmp_path, gone):
     """One worker, pinned, the same bytes to everyone, no error, and nothing left behind."""
     port, core = free_port(), cores()[-1]
-    command = [sys.executable, "-m", "benchmarks.fixed", str(port), answer]
+    command = [sys.executable, "-m", "benchmarks.fixed", answer, str(port)]
     with serving(command, port=port, core=core, log=tmp_path / "log") as server:
         reply = ask(port, "POST", "/predict", b"{}")
         assert (reply.status, reply.body) == (200, b'{"prediction":0}')
@@ -77,7 +64,7 @@ def test_fixed_answer_is_served_under_load(generator, answer, tmp_path):
     assert os.sched_getaffinity(0) == set(cores())
 
 
-def test_everything_below_a_server_is_ended(tmp_path):
+def test_everything_below_a_server_is_ended(tmp_path, gone):
     """A child that ignores SIGTERM, and an error in the block, leave nothing behind."""
     port, found = free_port(), []
 
@@ -114,7 +101,7 @@ def test_server_that_is_never_ready_is_given_up(tmp_path):
         pass
 
 
-def test_server_that_dies_beside_the_block_is_an_error(tmp_path):
+def test_server_that_dies_beside_the_block_is_an_error(tmp_path, gone):
     """A run against a server that ended is never taken for a good one."""
     port = free_port()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]

@@ -1,0 +1,67 @@
+"""`hotgate bench`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from hotgate import home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = ["bench"]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0.2, 60),
+    help="Length of one block of load; there are 36.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the report into this Markdown page; what others wrote there stays.",
+)
+def bench(*, as_json: bool, seconds: float, output: Path | None) -> None:
+    """Measure the gateway on this machine.
+
+    One pinned worker against granian's fixed answer at 1, 32 and 256 connections; start-up, memory, and swaps in a
+    registry of their own under traffic. Takes about three and a half minutes, on two cores that should have nothing
+    else to do, and ends all it started, also on Ctrl-C. Exit code 1: a request failed or a figure could not be taken.
+    """
+    from benchmarks.bench import BenchPlan, measure
+    from benchmarks.errors import BenchError
+    from benchmarks.load import LoadError
+    from benchmarks.report import render, write
+
+    signal.signal(signal.SIGTERM, _leave)
+    command = "hotgate bench" if seconds == 3.0 else f"hotgate bench --seconds {seconds:g}"
+    try:
+        figures = measure(home() / "bench", BenchPlan(block_s=seconds), command=command, say=_progress())
+    except (BenchError, LoadError) as error:
+        raise click.ClickException(str(error)) from error
+    if output is not None:
+        write(figures, output)
+    click.echo(msgspec.json.encode(figures) if as_json else render(figures))
+
+
+def _progress() -> Callable[[str], None]:
+    begin = time.monotonic()
+    return lambda text: click.echo(f"{time.monotonic() - begin:5.0f} s  {text}", err=True)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Unwind on SIGTERM, which ends the servers, as Ctrl-C does."""
+    sys.exit(128 + number)

@@ -1,0 +1,92 @@
+"""What is served while it is measured: small models of known answers, and the proof that they are answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.errors import BenchError
+from benchmarks.servers import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+__all__ = ["NAME", "Subject", "check_answers", "row_body", "train_subjects"]
+
+NAME = "cancer-classifier"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A scaler and a logistic regression over 30 floats, and what scikit-learn says of rows it was not fitted on."""
+
+    file: Path
+    rows: npt.NDArray[np.float64]
+    predictions: list[Any]
+    probabilities: npt.NDArray[np.float64]
+    labels: tuple[str, ...]
+    tolerance: float
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    prediction: Any
+    label: str
+    probabilities: dict[str, float]
+
+
+def train_subjects(folder: Path, strengths: Iterable[float]) -> Iterator[Subject]:
+    """Train one model for each regularisation strength; their files differ, their cost does not."""
+    from training.building import build_file, prepare_basis, write_file
+    from training.candidates import CANDIDATES
+    from training.config import TrainConfig
+
+    basis = prepare_basis(TrainConfig(name=NAME))
+    fitted, held = basis.split.train, basis.dataset.rows[basis.split.heldout]
+    for strength in strengths:
+        kind = CANDIDATES["logistic"]
+        parameters = {**kind.parameters, "C": strength}
+        estimator = msgspec.structs.replace(kind, parameters=parameters).build(basis.config.seed)
+        estimator.fit(basis.dataset.rows[fitted], basis.dataset.y[fitted])
+        file = build_file(basis, estimator, parameters)
+        yield Subject(
+            file=write_file(file, folder / f"{NAME}-{file.sha256[:16]}.onnx"),
+            rows=held,
+            predictions=estimator.predict(held).tolist(),
+            probabilities=estimator.predict_proba(held),
+            labels=file.metadata.signature.labels,
+            tolerance=file.metadata.parity.tolerance,
+        )
+
+
+def row_body(row: npt.NDArray[np.float64]) -> bytes:
+    """The request for one row."""
+    return msgspec.json.encode({"features": row.tolist()})
+
+
+def check_answers(port: int, subject: Subject) -> float:
+    """Ask for every held-out row; returns the largest distance from scikit-learn's probability.
+
+    Raises:
+        BenchError: an answer is not the one that scikit-learn gives: there is no point in timing it.
+    """
+    worst = 0.0
+    for index, row in enumerate(subject.rows):
+        reply = ask(port, "POST", "/predict", row_body(row))
+        if reply.status != 200:
+            raise BenchError(f"held-out row {index} was answered with {reply.status}: {reply.body[:500]!r}")
+        answer = msgspec.json.decode(reply.body, type=_Answer)
+        got = np.array([answer.probabilities[label] for label in subject.labels])
+        off = float(np.abs(got - subject.probabilities[index]).max())
+        if off > subject.tolerance or answer.prediction != subject.predictions[index]:
+            raise BenchError(
+                f"held-out row {index}: the gateway says {answer.prediction!r} {got.tolist()}, scikit-learn"
+                f" {subject.predictions[index]!r} {subject.probabilities[index].tolist()}"
+            )
+        worst = max(worst, off)
+    return worst
