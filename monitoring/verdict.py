@@ -29,8 +29,8 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     """What one column's counts say; the statistics are None, and `reason` says why, where they cannot say anything.
 
     `n` are the rows with a value. `psi` and `ks` are as measured, chance included; `p_value` is that of the column
-    alone, before the correction for many columns that `drift` rests on. `severity` comes from PSI less its mean under
-    no drift.
+    alone, before the correction for many columns that `drift` rests on. `severity` is `none` without drift, `critical`
+    if PSI less its mean under no drift is at least `CRITICAL_PSI`, else `warning`.
     """
 
     name: str
@@ -66,7 +66,8 @@ class _Evidence(NamedTuple):
 
     @property
     def severity(self) -> Severity:
-        return SEVERITIES[(self.psi_excess >= MIN_EFFECT) + (self.psi_excess >= CRITICAL_PSI)]
+        """Of a drift: PSI decides how bad it is, and one that only KS sees is still worth a warning."""
+        return "critical" if self.psi_excess >= CRITICAL_PSI else "warning"
 
 
 def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> ModelDrift:

@@ -82,12 +82,12 @@ def test_severity_grows_with_the_shift(shift, severity):
     assert found.features[0].drift == (severity != "none")
 
 
-def test_drift_by_ks_alone_has_no_severity():
-    """A shift of 0.29 sigma moves KS beyond 0.1 and leaves PSI below: it is drift, and severity is PSI's."""
+def test_drift_by_ks_alone_is_a_warning():
+    """A shift of 0.29 sigma moves KS beyond 0.1 and leaves PSI below: an alert on severity must not miss it."""
     rng = np.random.default_rng(14)
     found = verdict_of(reference_of(rng.normal(size=(20_000, 1))), rng.normal(0.29, 1, size=(20_000, 1)))
 
-    assert (found.features[0].drift, found.severity) == (True, "none")
+    assert (found.features[0].drift, found.severity) == (True, "warning")
     assert found.features[0].psi < 0.1 < found.features[0].ks
 
 

@@ -1,0 +1,78 @@
+"""What a running worker has loaded, and that nothing on the serving side ever unpickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import serving, wait_until
+
+pytestmark = pytest.mark.process
+
+PROBE = Path(__file__).parent / "probe"
+NEVER = {
+    "catboost",
+    "cloudpickle",
+    "joblib",
+    "lightgbm",
+    "mlflow",
+    "onnx",
+    "pandas",
+    "pyarrow",
+    "river",
+    "scipy.stats",
+    "skl2onnx",
+    "sklearn",
+    "xgboost",
+}
+
+
+@pytest.fixture
+def probe(tmp_path):
+    """Environment that puts the probe into every Python process of a test, and the folder it writes to."""
+    folder = tmp_path / "probe"
+    folder.mkdir()
+    path = os.pathsep.join([str(PROBE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "HOTGATE_PROBE": str(folder)}, folder
+
+
+def told(folder):
+    """What any process did that it must not."""
+    return [line for path in folder.glob("*.audit") for line in path.read_text().splitlines()]
+
+
+def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, probe, linear, cancer):
+    """Modules of the real worker, after it has verified, scored, counted and judged."""
+    env, folder = probe
+    with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "1", env=env) as server:
+        body = json.dumps({"instances": cancer[0].tolist()}).encode()
+        assert server.predict(body)[0] == 200
+        drift = json.loads(server.request("GET", "/monitor/drift")[2])
+        assert drift[0]["features"][0]["p_value"] is not None
+        assert server.request("GET", "/metrics")[0] == 200
+        (worker,) = server.children()
+        os.kill(worker, signal.SIGUSR2)
+        path = folder / f"{worker}.modules"
+        wait_until(path.exists, what="the list of modules")
+        loaded = set(path.read_text().split())
+    assert not NEVER & loaded
+    assert "onnxruntime" in loaded
+    assert told(folder) == []
+
+
+def test_the_probe_sees_a_loader_that_unpickles(tmp_path, probe):
+    """The test above would mean nothing if the hook were deaf."""
+    env, folder = probe
+    victim = tmp_path / "model.pkl"
+    code = (
+        "import pickle, fractions, pathlib, sys; path = sys.argv[1];"
+        "open(path, 'wb').write(pickle.dumps(fractions.Fraction(1, 3))); pickle.load(open(path, 'rb'))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(victim)], env={**os.environ, **env}, check=True)
+    assert any("find_class" in line and "Fraction" in line for line in told(folder))
+    assert any(f"open {victim}" in line for line in told(folder))
