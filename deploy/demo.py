@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +18,6 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["MODEL", "DemoState", "prepare", "read_state", "run_demo"]
 
@@ -57,8 +58,6 @@ def prepare(home: Path, progress: Callable[[int, int, str], None]) -> DemoState:
 
     Training a second time gives the same files, which are the same versions, so an interrupted start is made good.
     """
-    from mlflow import MlflowClient
-
     from deploy.promotion import promote
     from training.config import TrainConfig
     from training.tracking import connect
@@ -67,13 +66,12 @@ def prepare(home: Path, progress: Callable[[int, int, str], None]) -> DemoState:
     result = train(TrainConfig(), home, progress)
     champion = result.register(result.best, result.saved).version
     other = result.register(result.candidates[1]).version
-    client: MlflowClient = connect(home)
-    promote(client, MODEL, champion, who="hotgate demo", reason="the best candidate of the demo")
+    client = connect(home)
+    if client.get_model_version(MODEL, champion).current_stage != "Production":
+        promote(client, MODEL, champion, who="hotgate demo", reason="the best candidate of the demo")
     result.write_heldout_csv(heldout_path(home))
     split = result.basis.split
-    state = DemoState(
-        champion=champion, other=other, row=result.basis.dataset.rows[split.heldout[0]].tolist()
-    )
+    state = DemoState(champion=champion, other=other, row=result.basis.dataset.rows[split.heldout[0]].tolist())
     temporary = _folder(home) / "demo.json.tmp"
     temporary.write_bytes(msgspec.json.encode(state))
     temporary.replace(_folder(home) / "demo.json")
@@ -175,11 +173,9 @@ Ctrl-C stops the server.
 
 def _hotgate() -> str:
     """How the user of this shell starts hotgate: by name if that finds this one, else by its path."""
-    import shutil
-
+    beside = Path(sys.executable).parent / "hotgate"
     found = shutil.which("hotgate")
-    beside = os.path.join(os.path.dirname(sys.executable), "hotgate")
-    if found and os.path.realpath(found) == os.path.realpath(beside):
+    if found and Path(found).resolve() == beside.resolve():
         return "hotgate"
     return os.path.relpath(beside)
 

@@ -1,4 +1,4 @@
-"""`hotgate demo traffic`: held-out rows at a steady rate, with or without a shift, and what the monitor says of them."""
+"""`hotgate demo traffic`: held-out rows at a steady rate, shifted or not, and what the monitor says of them."""
 
 from __future__ import annotations
 
