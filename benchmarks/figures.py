@@ -63,6 +63,8 @@ class MemoryFigures(msgspec.Struct, frozen=True, kw_only=True):
 class SwapFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Stage changes in a SQLite registry under constant traffic."""
 
+    poll_interval_s: float
+    """Pause between two looks of the sidecar at the registry: a swap waits for half of it on average."""
     rate_per_s: float
     requests: int
     failed: int

@@ -87,9 +87,9 @@ def _one_machine(figures: Figures) -> str:
         ("swap: stage change asked for to the first answer of the new version", *_spread(swap.seconds)),
     ]
     swaps = (
-        f"Swaps: SQLite registry, sidecar, verifier and worker on one core, {swap.rate_per_s:g} requests a second (open"
-        f" loop, constant): {swap.requests:,} requests, {swap.failed} failed, p50 {swap.p50_us:,.0f} µs, p99"
-        f" {swap.p99_us:,.0f} µs, max {swap.max_us:,.0f} µs."
+        f"Swaps: SQLite registry, looked at every {swap.poll_interval_s:g} s; sidecar, verifier and worker on one core;"
+        f" {swap.rate_per_s:g} requests a second (open loop, constant): {swap.requests:,} requests, {swap.failed}"
+        f" failed, p50 {swap.p50_us:,.0f} µs, p99 {swap.p99_us:,.0f} µs, max {swap.max_us:,.0f} µs."
     )
     worker, supervisor, fixed = (
         f"{size / 2**20:.0f} MiB" for size in (memory.worker, memory.supervisor, memory.fixed_worker)

@@ -44,9 +44,10 @@ def train_subjects(folder: Path, strengths: Iterable[float]) -> Iterator[Subject
     """Train one model for each regularisation strength; their files differ, their cost does not."""
     from training.building import build_file, prepare_basis, write_file
     from training.candidates import CANDIDATES
-    from training.config import TrainConfig
+    from training.config import SplitConfig, TrainConfig
 
-    basis = prepare_basis(TrainConfig(name=NAME))
+    split = SplitConfig(balance_draws=1)  # any held-out rows will do
+    basis = prepare_basis(TrainConfig(name=NAME, split=split))
     fitted, held = basis.split.train, basis.dataset.rows[basis.split.heldout]
     for strength in strengths:
         kind = CANDIDATES["logistic"]

@@ -14,6 +14,7 @@ from benchmarks.figures import SwapFigures
 from benchmarks.load import LoadPlan, start
 from benchmarks.servers import ask
 from benchmarks.subject import NAME, row_body, train_subjects
+from gateway.sync.settings import SyncSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,7 @@ class Registry:
 @contextmanager
 def fill_registry(home: Path, versions: int) -> Iterator[Registry]:
     """Train and register that many versions under `home`, none in a stage; never in the user's own registry."""
-    with _environment("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db"):
+    with _registry_at(f"sqlite:///{home}/mlflow.db"):
         from training.registering import register
         from training.tracking import connect
 
@@ -95,6 +96,7 @@ def measure_swaps(
     if result.failed:
         raise BenchError(f"{result.failed} of {result.requests} requests failed across the swaps: {result.faults()}")
     return SwapFigures(
+        poll_interval_s=SyncSettings().poll_interval_s,
         rate_per_s=RATE_PER_S,
         requests=result.requests,
         failed=result.failed,
@@ -116,12 +118,12 @@ def _wait_for(port: int, version: str, body: bytes) -> None:
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _registry_at(uri: str) -> Iterator[None]:
+    """Have this process use one registry; what MLflow and its set-up put into the environment goes away again."""
+    before = dict(os.environ)
+    os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = uri
     try:
         yield
     finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        os.environ.clear()
+        os.environ.update(before)

@@ -77,7 +77,8 @@ class ScriptedServer:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        await asyncio.sleep(0)  # what was accepted just now gets its task
+        for _ in range(10):  # what was accepted just now takes a few turns to get its task
+            await asyncio.sleep(0)
         while self._open:
             for task, writer in self._open.items():
                 writer.transport.abort()  # here, because a task that is cancelled before its first step does nothing

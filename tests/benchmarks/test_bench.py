@@ -147,16 +147,38 @@ def test_gateway_is_compared_with_the_fixed_answer(tmp_path):
 
 @pytest.mark.process
 @needs_two_cores
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_measurement_leaves_nothing_behind(tmp_path, gone, sent):
-    """Ctrl-C or SIGTERM in the middle of a block ends servers, workers and generator."""
+@pytest.mark.parametrize(
+    ("sent", "moment", "children", "code"),
+    [(signal.SIGINT, "block 1", 4, 1), (signal.SIGTERM, "training", 0, 128 + signal.SIGTERM)],
+)
+def test_interrupted_measurement_leaves_nothing_behind(tmp_path, gone, sent, moment, children, code):
+    """Ctrl-C or SIGTERM unwinds, in the middle of a block too: servers, workers and generator end."""
     environment = {**os.environ, "HOTGATE_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "hotgate", "bench", "--seconds", "60"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        next(line for line in process.stderr if "block 1" in line)
+        next(line for line in process.stderr if moment in line)
         below = descendants(process.pid)
         process.send_signal(sent)
         process.communicate(timeout=30)
-    assert len(below) >= 4
-    assert process.returncode != 0
+    assert len(below) >= children
+    assert process.returncode == code
     assert gone(below)
+
+
+@pytest.mark.process
+@needs_two_cores
+@pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated",  # MLflow's own tables
+    "ignore:.*Any type hint is inferred as AnyType:UserWarning",  # MLflow's own functions
+)
+def test_swaps_and_starts_are_timed_in_a_registry_of_their_own(monkeypatch, tmp_path):
+    """A real registry, sidecar and worker: the promotion reached the clients, the user's registry was not touched."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://192.0.2.1:5000")  # the user's, which must not be asked
+    monkeypatch.setenv("HOTGATE_SYNC_POLL_INTERVAL_S", "3600")  # the user's settings are not measured either
+    before = dict(os.environ)
+    swap, startup = Bench(tmp_path, BenchPlan(swaps=1, starts=1), lambda _: None).with_registry()
+    assert len(swap.seconds) == len(startup.seconds) == 1
+    assert 0 < swap.seconds[0] < 30
+    assert swap.failed == 0 < swap.requests
+    assert dict(os.environ) == before
+    assert not list(tmp_path.glob("registry-*"))

@@ -37,7 +37,14 @@ def figures() -> Figures:
         startup=StartupFigures(seconds=(1.0, 1.5, 1.1)),
         memory=MemoryFigures(worker=90 * MIB, supervisor=20 * MIB, fixed_worker=24 * MIB),
         swap=SwapFigures(
-            rate_per_s=500, requests=9_000, failed=0, seconds=(0.5, 1.25), p50_us=300, p99_us=2_000, max_us=30_000
+            poll_interval_s=1,
+            rate_per_s=500,
+            requests=9_000,
+            failed=0,
+            seconds=(0.5, 1.25),
+            p50_us=300,
+            p99_us=2_000,
+            max_us=30_000,
         ),
     )
 
