@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,18 +55,12 @@ def load_settings(section: str, kind: type[S], environ: Mapping[str, str] = os.e
         SettingsError: a key is unknown, or a value has the wrong type or lies outside its range.
     """
     path = Path(environ.get("HOTGATE_CONFIG") or "hotgate.toml")
-    values: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            values.update(tomllib.loads(path.read_text(encoding="utf-8")).get(section, {}))
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    elif environ.get("HOTGATE_CONFIG"):
-        raise SettingsError(f"HOTGATE_CONFIG names {path}, which does not exist")
+    values = _section(path, section, required=bool(environ.get("HOTGATE_CONFIG")))
     keys = kind.__struct_fields__
     unknown = sorted(set(values) - set(keys))
     if unknown:
         raise SettingsError(f"{path}: [{section}] has no key {unknown[0]!r}; it has {', '.join(keys)}")
+    # Variables that name no key are left alone: Kubernetes sets HOTGATE_GATEWAY_SERVICE_HOST and the like by itself.
     for key in keys:
         text = environ.get(f"HOTGATE_{section}_{key}".upper())
         if text is not None:
@@ -73,7 +68,31 @@ def load_settings(section: str, kind: type[S], environ: Mapping[str, str] = os.e
     try:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
-        raise SettingsError(f"[{section}] {error}") from error
+        raise SettingsError(f"[{section}] {error}{_given(str(error), values)}") from error
+
+
+def _section(path: Path, section: str, *, required: bool) -> dict[str, Any]:
+    if not path.is_file():
+        if required:
+            raise SettingsError(f"HOTGATE_CONFIG names {path}, which is no file")
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: {section} must be a section, [{section}], not {values!r}")
+    return dict(values)
+
+
+def _given(message: str, values: Mapping[str, Any]) -> str:
+    """The value that a message of msgspec's is about, which it leaves out; a secret's stays out."""
+    found = re.search(r"`\$\.(\w+)", message)
+    if found is None or re.search("secret|token|password|key", found[1]):
+        return ""
+    return f", not {values[found[1]]!r}" if found[1] in values else ""
 
 
 def _from_text(text: str) -> Any:

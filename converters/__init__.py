@@ -6,14 +6,48 @@ Names are looked up lazily, so that reading a model file loads neither skl2onnx 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converters.build import ModelFile, build_model_file
+    from converters.convert import convert
+    from converters.errors import ConversionError, ConverterError, GoldenMismatch, MetadataError, ParityError
+    from converters.golden import check_golden
+    from converters.modelfile import Certificate, Column, Golden, Metadata, Provenance, Signature, read_metadata
+    from converters.session import open_session
+    from converters.verify import Limits, Verdict, verify_file
+
+__all__ = [
+    "Certificate",
+    "Column",
+    "ConversionError",
+    "ConverterError",
+    "Golden",
+    "GoldenMismatch",
+    "Limits",
+    "Metadata",
+    "MetadataError",
+    "ModelFile",
+    "ParityError",
+    "Provenance",
+    "Signature",
+    "Verdict",
+    "build_model_file",
+    "check_golden",
+    "convert",
+    "open_session",
+    "read_metadata",
+    "verify_file",
+]
 
 _HOMES = {
     "Certificate": "modelfile",
     "Column": "modelfile",
     "ConversionError": "errors",
+    "ConverterError": "errors",
     "Golden": "modelfile",
     "GoldenMismatch": "errors",
+    "Limits": "verify",
     "Metadata": "modelfile",
     "MetadataError": "errors",
     "ModelFile": "build",
@@ -29,10 +63,9 @@ _HOMES = {
     "verify_file": "verify",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - computed, so that a name has one home
+if not TYPE_CHECKING:  # else a misspelt name would pass the type checker
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'converters' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"converters.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'converters' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"converters.{_HOMES[name]}"), name)

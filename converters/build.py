@@ -12,7 +12,7 @@ from converters.convert import INPUT_NAME, SCORE_OUTPUT, convert
 from converters.errors import ConversionError, ParityError
 from converters.golden import check_golden, choose_golden
 from converters.graph import graph_sha256, serialize, with_properties
-from converters.modelfile import Column, Metadata, Provenance, Signature, write_metadata
+from converters.modelfile import MAX_TOLERANCE, Column, Metadata, Provenance, Signature, write_metadata
 from converters.parity import TOLERANCE, adversarial_rows, certify, compare, takes_missing
 from converters.session import open_session, score, score_of
 from monitoring import build_reference
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["ModelFile", "build_model_file"]
+
+_SHOWN_ROWS = 5
+_ROUNDING = (
+    ". Rounded to float32 these rows agree: the model decides them by digits that float32 does not hold, most often"
+    " because a scaled value lies on a tree's threshold (trees need no scaler: leave it out)"
+)
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,16 +59,17 @@ def build_model_file(
             reference of the scores.
         provenance: what the file says of its origin.
         labels: display names of `estimator.classes_`, else the classes as text.
-        tolerance: largest allowed absolute difference of a probability.
+        tolerance: largest allowed absolute difference of a probability, above 0 and at most `MAX_TOLERANCE`.
 
     Raises:
-        ConversionError: the estimator has no faithful ONNX form.
+        ConversionError: the estimator has no faithful ONNX form, or rows, columns and labels do not fit it.
         ParityError: the graph is out of tolerance; names the worst rows and how far they are.
     """
+    _check_inputs(columns, train_rows, heldout_rows, tolerance)
+    model = convert(estimator, len(columns))
     classes = tuple(np.asarray(estimator.classes_).tolist())
     if labels is not None and len(labels) != len(classes):
         raise ConversionError(f"{len(labels)} labels for {len(classes)} classes {classes}")
-    model = convert(estimator, len(columns))
     session = open_session(serialize(model))
     signature = Signature(
         columns=tuple(columns),
@@ -102,19 +109,38 @@ def build_model_file(
     return ModelFile(data=data, sha256=hashlib.sha256(data).hexdigest(), metadata=metadata)
 
 
+def _check_inputs(
+    columns: Sequence[Column],
+    train_rows: npt.NDArray[np.float64],
+    heldout_rows: npt.NDArray[np.float64],
+    tolerance: float,
+) -> None:
+    names = [column.name for column in columns]
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise ConversionError(f"two columns are named {twice!r}")
+    text = next((column.name for column in columns if column.kind == "category"), None)
+    if text is not None:
+        raise ConversionError(f"column {text!r} is a category; hotgate serves numbers, encode it in the data first")
+    for kind, rows in (("training", train_rows), ("held-out", heldout_rows)):
+        if rows.ndim != 2 or rows.shape[1] != len(columns) or not len(rows):
+            raise ConversionError(f"{kind} rows have shape {rows.shape}, expected [1 or more, {len(columns)} columns]")
+    if not 0 < tolerance <= MAX_TOLERANCE:
+        raise ConversionError(f"tolerance must be above 0 and at most {MAX_TOLERANCE:g}, not {tolerance:g}")
+
+
 def _explain(
     estimator: Any, run: Any, heldout: npt.NDArray[np.float64], adversarial: npt.NDArray[np.float64], tolerance: float
 ) -> str:
     """Say which rows are out of tolerance and how far, held-out rows first: they are the user's own."""
-    lines = []
+    lines, rounding = [], True
     for kind, rows in (("held-out", heldout), ("adversarial", adversarial)):
-        if not len(rows):
-            continue
         both = compare(estimator, run, rows)
         bad = both.failing(tolerance)
         if bad.size:
-            worst = bad[np.argsort(-both.errors[bad], kind="stable")][:5]
-            named = ", ".join(f"row {index} off by {both.errors[index]:.3g}" for index in worst)
-            lines.append(f"{bad.size} of {len(rows)} {kind} rows: {named}")
-    name = type(estimator).__name__
-    return f"{name} in ONNX is not what scikit-learn is, tolerance {tolerance:.3g}: " + "; ".join(lines)
+            worst = bad[np.lexsort((-both.margins[bad], -both.errors[bad]))][:_SHOWN_ROWS]
+            lines.append(f"{bad.size} of {len(rows)} {kind} rows: " + ", ".join(both.say(row) for row in worst))
+            rounded = rows[bad].astype(np.float32).astype(np.float64)
+            rounding &= not compare(estimator, run, rounded).failing(tolerance).size
+    text = f"{type(estimator).__name__} in ONNX is not what scikit-learn is, tolerance {tolerance:.3g}: "
+    return text + "; ".join(lines) + (_ROUNDING if rounding else "")

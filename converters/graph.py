@@ -12,7 +12,7 @@ from converters.errors import ConversionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_IR", "MAX_OPSETS", "check_graph", "graph_sha256", "parse", "serialize", "with_properties"]
+__all__ = ["MAX_IR", "MAX_OPSETS", "check_graph", "graph_sha256", "parse", "properties", "serialize", "with_properties"]
 
 MAX_IR = 14
 MAX_OPSETS = {"": 28, "ai.onnx": 28, "ai.onnx.ml": 5}
@@ -26,7 +26,7 @@ _ALLOWED_OPERATORS = frozenset(
     LinearRegressor Log MatMul Max Mean Min Mod Mul Neg Normalizer Not OneHot OneHotEncoder Or Pad Pow Range Reciprocal
     ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape
     Round SVMClassifier SVMRegressor Scaler ScatterElements Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze
-    StringNormalizer Sub Sum Tanh TfIdfVectorizer Tile Tokenizer TopK Transpose TreeEnsemble TreeEnsembleClassifier
+    StringNormalizer Sub Sum Tanh TfIdfVectorizer Tile TopK Transpose TreeEnsemble TreeEnsembleClassifier
     TreeEnsembleRegressor Unsqueeze Where Xor ZipMap
     """.split()  # noqa: SIM905 - sixty names read better as a paragraph
 )
@@ -62,6 +62,18 @@ def graph_sha256(model: onnx.ModelProto) -> str:
     return hashlib.sha256(serialize(bare)).hexdigest()
 
 
+def properties(model: onnx.ModelProto) -> dict[str, str]:
+    """The model's metadata.
+
+    Raises:
+        ConversionError: a key stands there twice, so that two readers might see two values.
+    """
+    found = {item.key: item.value for item in model.metadata_props}
+    if len(found) != len(model.metadata_props):
+        raise ConversionError("the model's metadata has a key twice")
+    return found
+
+
 def with_properties(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
     """The model's bytes with exactly these metadata properties, in a fixed order."""
     full = onnx.ModelProto()
@@ -78,6 +90,21 @@ def check_graph(model: onnx.ModelProto) -> None:
     Raises:
         ConversionError: names what was found.
     """
+    _check_versions(model)
+    if model.functions:
+        raise ConversionError("model-local functions are not allowed")
+    if model.training_info:
+        raise ConversionError("training graphs are not allowed")
+    for node in model.graph.node:
+        if node.op_type not in _ALLOWED_OPERATORS or node.domain not in MAX_OPSETS:
+            raise ConversionError(f"operator {node.domain or 'ai.onnx'}.{node.op_type} is not allowed")
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise ConversionError(f"operator {node.op_type} carries a sub-graph, which is not allowed")
+    if _has_external_data(model):
+        raise ConversionError("the model keeps data outside its file, which is not allowed")
+
+
+def _check_versions(model: onnx.ModelProto) -> None:
     if model.ir_version > MAX_IR:
         raise ConversionError(f"IR version {model.ir_version}, at most {MAX_IR} is supported")
     for opset in model.opset_import:
@@ -85,15 +112,6 @@ def check_graph(model: onnx.ModelProto) -> None:
             raise ConversionError(f"operators of domain {opset.domain!r} are not allowed")
         if opset.version > MAX_OPSETS[opset.domain]:
             raise ConversionError(f"opset {opset.version} of {opset.domain or 'ai.onnx'!r} is newer than supported")
-    if model.functions:
-        raise ConversionError("model-local functions are not allowed")
-    for node in model.graph.node:
-        if node.op_type not in _ALLOWED_OPERATORS or node.domain not in MAX_OPSETS:
-            raise ConversionError(f"operator {node.domain or 'ai.onnx'}.{node.op_type} is not allowed")
-        if any(attribute.g.node or attribute.graphs for attribute in node.attribute):
-            raise ConversionError(f"operator {node.op_type} carries a sub-graph, which is not allowed")
-    if _has_external_data(model):
-        raise ConversionError("the model keeps data outside its file, which is not allowed")
 
 
 def _has_external_data(model: onnx.ModelProto) -> bool:

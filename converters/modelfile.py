@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARTIFACT_NAME",
+    "MAX_TOLERANCE",
     "Certificate",
     "Column",
     "Golden",
@@ -30,6 +31,9 @@ __all__ = [
 
 ARTIFACT_NAME = "model.hotgate.onnx"
 """The model file's name at the root of a registry version's artifact."""
+
+MAX_TOLERANCE = 1e-3
+"""No certificate may allow a probability to be further off than this: it would certify nothing."""
 
 _PREFIX = "hotgate."
 
@@ -113,13 +117,16 @@ def write_metadata(metadata: Metadata) -> dict[str, str]:
     """Encode each part as JSON under its `hotgate.*` key; `read_metadata` gives back an equal value.
 
     Raises:
-        MetadataError: a number is NaN or infinite where that has no meaning.
+        MetadataError: a number is NaN or infinite where that has no meaning, or a value has no form in JSON.
     """
     encoded = {}
     for name in _DECODERS:
-        part = msgspec.to_builtins(getattr(metadata, name))
-        refuse_non_finite(part, f"$.{name}")
-        encoded[_PREFIX + name] = msgspec.json.encode(part, order="sorted").decode()
+        try:
+            part = msgspec.to_builtins(getattr(metadata, name))
+            refuse_non_finite(part, f"$.{name}")
+            encoded[_PREFIX + name] = msgspec.json.encode(part, order="sorted").decode()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise MetadataError(f"{name} cannot be written: {error}") from error
     return encoded
 
 
@@ -127,7 +134,7 @@ def read_metadata(properties: Mapping[str, str]) -> Metadata:
     """Decode the metadata of a model file, and hold its parts against each other.
 
     Raises:
-        MetadataError: a part is missing, does not decode, or was measured on another graph.
+        MetadataError: a part is missing, does not decode or was measured on another graph, or the certificate failed.
     """
     parts: dict[str, Any] = {}
     for name, decoder in _DECODERS.items():
@@ -144,6 +151,7 @@ def read_metadata(properties: Mapping[str, str]) -> Metadata:
 
 
 def _check_consistent(metadata: Metadata) -> None:
+    _check_certificate(metadata.parity)
     graphs = {metadata.golden.graph_sha256, metadata.parity.graph_sha256, metadata.reference.graph_sha256}
     if len(graphs) != 1:
         raise MetadataError("golden rows, certificate and reference were not measured on the same graph")
@@ -161,3 +169,19 @@ def _check_consistent(metadata: Metadata) -> None:
         raise MetadataError("golden rows and their answers differ in number")
     if any(len(row) != width for row in golden.rows) or any(len(row) != classes for row in golden.probabilities):
         raise MetadataError("a golden row has another width than the signature")
+
+
+def _check_certificate(parity: Certificate) -> None:
+    """Refuse a failed certificate, and one that says `passed` against its own figures."""
+    if not parity.passed:
+        raise MetadataError(
+            f"the parity certificate says it failed: off by {parity.error_max:.3g}, tolerance {parity.tolerance:.3g}"
+        )
+    if not 0 < parity.tolerance <= MAX_TOLERANCE:
+        raise MetadataError(f"the parity certificate allows {parity.tolerance:g}, at most {MAX_TOLERANCE:g} is allowed")
+    worst = max(parity.error_max, parity.error_p999, parity.flip_margin_max if parity.label_flips else 0.0)
+    if not 0 <= worst <= parity.tolerance or parity.heldout_rows < 1:
+        raise MetadataError(
+            f"the parity certificate says it passed, but was off by {worst:.3g} with tolerance {parity.tolerance:.3g}"
+            f" on {parity.heldout_rows} held-out rows"
+        )

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
+from converters.errors import MetadataError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from converters.modelfile import Signature
 
-__all__ = ["open_session", "properties_of", "score", "score_of"]
+__all__ = ["check_session", "open_session", "properties_of", "score", "score_of"]
 
 
 def open_session(data: bytes, *, threads: int = 1) -> Any:
     """Make a session from a file's bytes, never from a path, so that no external data can be named.
 
     onnxruntime sizes its pools to the machine and spins in them, so both are set: `threads` intra-op threads (more
-    than one makes small batches slower), one inter-op thread, no spinning.
+    than one makes small batches slower), one inter-op thread, no spinning. Bytes that also read as onnxruntime's own
+    format must not be taken for it: the verifier has judged them as ONNX.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -27,7 +30,32 @@ def open_session(data: bytes, *, threads: int = 1) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def check_session(session: Any, signature: Signature) -> None:
+    """Hold a session's inputs and outputs to what the signature promises to the gateway.
+
+    Raises:
+        MetadataError: another input, another type or shape, or no such output.
+    """
+    inputs = [(item.name, item.type) for item in session.get_inputs()]
+    if inputs != [(signature.input_name, "tensor(float)")]:
+        raise MetadataError(f"the graph takes {inputs}, the signature says {signature.input_name!r}, tensor(float)")
+    outputs = {item.name: item for item in session.get_outputs()}
+    output = outputs.get(signature.score_output)
+    if output is None or output.type != "tensor(float)":
+        raise MetadataError(f"the graph has no output {signature.score_output!r} of tensor(float)")
+    widths = (("input", session.get_inputs()[0], signature.columns), ("output", output, signature.classes))
+    for kind, item, parts in widths:
+        rows, *rest = item.shape or [0]
+        if isinstance(rows, int) or (rest != [len(parts)] and not _unknown(rest)):
+            raise MetadataError(f"the graph's {kind} has shape {item.shape}, expected [any, {len(parts)}]")
+
+
+def _unknown(width: list[Any]) -> bool:
+    return len(width) == 1 and not isinstance(width[0], int)
 
 
 def properties_of(session: Any) -> dict[str, str]:

@@ -7,15 +7,23 @@ operators and external data before onnxruntime sees it, and whatever it does to 
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["Limits", "Verdict", "verify_file"]
+
+_ENVIRONMENT = ("PATH", "LANG", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
+_SHOWN = 500
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,69 +54,107 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify_file(path: Path, limits: Limits | None = None) -> Verdict:
-    """Judge a model file in a child process; never raises for what the file does."""
+    """Judge a model file in a child process; never raises for what the file does.
+
+    The child is handed no secrets: of this process's environment it sees only what Python itself needs.
+    """
     limits = limits or Limits()
     command = [sys.executable, "-P", "-m", "converters.verify", str(path), msgspec.json.encode(limits).decode()]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limits.wall_s, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limits.wall_s,
+            check=False,
+            env=_environment(os.environ),
         )
     except subprocess.TimeoutExpired:
         return Verdict(ok=False, sha256="", reason=f"not verified within {limits.wall_s:g} s", deterministic=False)
+    except OSError as error:
+        return Verdict(ok=False, sha256="", reason=f"the verifier does not start: {error}", deterministic=False)
     try:
         return msgspec.json.decode(done.stdout, type=Verdict)
     except msgspec.DecodeError:
         return _dead_child(done.returncode, done.stderr.decode(errors="replace"), limits)
 
 
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {key: value for key, value in environ.items() if key in _ENVIRONMENT or key.startswith(("LC_", "PYTHON"))}
+    # A pool of BLAS threads, one a core of the machine, would count against the memory limit and is never used.
+    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
 def _dead_child(code: int, stderr: str, limits: Limits) -> Verdict:
+    """What a child's death says of the file: CPU time and crashes are its own doing, a lack of memory may be ours."""
+    lines = stderr.strip().splitlines()
     if code == -signal.SIGXCPU:
         return Verdict(ok=False, sha256="", reason=f"took more than {limits.cpu_s} s of CPU time to verify")
+    if "bad_alloc" in stderr or "MemoryError" in stderr:
+        return Verdict(ok=False, sha256="", reason=_no_memory(limits), deterministic=False)
     if code < 0 and code != -signal.SIGKILL:
         return Verdict(ok=False, sha256="", reason=f"crashed the verifier ({signal.Signals(-code).name})")
-    last = stderr.strip().splitlines()[-1] if stderr.strip() else f"exit code {code}"
+    last = lines[-1][:_SHOWN] if lines else f"exit code {code}"
     return Verdict(ok=False, sha256="", reason=f"the verifier could not run: {last}", deterministic=False)
+
+
+def _no_memory(limits: Limits) -> str:
+    return f"not enough memory to verify it: it has {limits.memory_bytes / 2**20:,.0f} MiB"
 
 
 def inspect(path: Path, limits: Limits) -> Verdict:
     """Judge a file in this process; only the child calls it."""
+    sha256 = ""
     try:
-        size = path.stat().st_size
-        if size > limits.size_bytes:
-            return Verdict(ok=False, sha256="", reason=f"{size} bytes, at most {limits.size_bytes} are allowed")
-        data = path.read_bytes()
-    except OSError as error:
-        return Verdict(ok=False, sha256="", reason=f"cannot read {path}: {error.strerror}", deterministic=False)
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
+        data = _read(path, limits.size_bytes)
+        sha256 = hashlib.sha256(data).hexdigest()
         return Verdict(ok=True, sha256=sha256, error_max=_judge(data))
     except MemoryError:
-        return Verdict(ok=False, sha256=sha256, reason="not enough memory to verify it", deterministic=False)
+        return Verdict(ok=False, sha256=sha256, reason=_no_memory(limits), deterministic=False)
+    except ImportError as error:
+        reason = f"the verifier lacks a library: {error}"[:_SHOWN]
+        return Verdict(ok=False, sha256=sha256, reason=reason, deterministic=False)
+    except OSError as error:
+        reason = f"cannot read {path}: {error.strerror}"
+        return Verdict(ok=False, sha256=sha256, reason=reason, deterministic=False)
     except Exception as error:  # noqa: BLE001 - the root of the child: whatever the bytes cause is the verdict
-        return Verdict(ok=False, sha256=sha256, reason=str(error) or type(error).__name__)
+        if any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY):
+            return Verdict(ok=False, sha256=sha256, reason=_no_memory(limits), deterministic=False)
+        return Verdict(ok=False, sha256=sha256, reason=str(error)[:_SHOWN] or type(error).__name__)
+
+
+_SIGNS_OF_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation")
+"""How onnxruntime words it; its exceptions are all of one kind."""
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The file's bytes; of one that is too large, or a device without end, no more than shows it."""
+    from converters.errors import ConversionError
+
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ConversionError(f"more than the {limit:,} bytes that are allowed")
+    return data
 
 
 def _judge(data: bytes) -> float:
     """Largest golden error; raises whatever is wrong with the file, cheapest and safest checks first."""
     from converters.errors import MetadataError
     from converters.golden import check_golden
-    from converters.graph import check_graph, graph_sha256, parse
+    from converters.graph import check_graph, graph_sha256, parse, properties
     from converters.modelfile import read_metadata
-    from converters.session import open_session, score
+    from converters.session import check_session, open_session, score
 
     model = parse(data)
     check_graph(model)
-    metadata = read_metadata({item.key: item.value for item in model.metadata_props})
+    metadata = read_metadata(properties(model))
     graph = graph_sha256(model)
     if metadata.parity.graph_sha256 != graph:
         raise MetadataError(f"certificate is for graph {metadata.parity.graph_sha256[:12]}, this is {graph[:12]}")
-    if not metadata.parity.passed:
-        raise MetadataError(
-            f"the parity certificate says it failed: off by {metadata.parity.error_max:.3g},"
-            f" tolerance {metadata.parity.tolerance:.3g}"
-        )
     del model
     session = open_session(data)
+    check_session(session, metadata.signature)
     return check_golden(lambda rows: score(session, metadata.signature, rows), metadata)
 
 
@@ -117,8 +163,12 @@ def _main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 5))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Whatever a library prints belongs to stderr: stdout carries the verdict and nothing else.
+    answer = os.dup(1)
+    os.dup2(2, 1)
     verdict = inspect(Path(arguments[0]), limits)
-    sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
+    with os.fdopen(answer, "wb") as stdout:
+        stdout.write(msgspec.json.encode(verdict) + b"\n")
     return 0 if verdict.ok else 1
 
 
