@@ -12,6 +12,7 @@ import numpy as np
 
 from training.building import Basis, build_file, prepare_basis, write_file
 from training.config import check_name
+from training.environment import prepare
 from training.errors import ConfigError, DataError
 from training.tracking import connect, mapped, tracking_uri
 
@@ -84,13 +85,13 @@ def convert_model(
 
 def _load(model: str, home: Path) -> tuple[Any, str | None, str | None]:
     """Estimator, registered name and run."""
-    client = connect(home)
+    prepare(home)
     match = _REGISTERED.fullmatch(model)
     if match is None:
         if not (Path(model) / "MLmodel").is_file():
             raise ConfigError(f"{model!r} is neither models:/NAME/VERSION nor a folder with an MLmodel file")
         return _load_folder(model), None, None
-    name = match["name"]
+    name, client = match["name"], connect(home)
     with mapped(home), tempfile.TemporaryDirectory() as scratch:
         from mlflow.artifacts import download_artifacts
 

@@ -141,7 +141,7 @@ def _read(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path)
         else:
             _refuse_twins(path)
-            frame = pd.read_csv(path, float_precision="round_trip", index_col=False)
+            frame = pd.read_csv(path, index_col=False)
     except (OSError, ValueError) as error:  # pandas' and arrow's parsing errors are ValueErrors
         raise DataError(f"{path} cannot be read: {error}") from error
     if frame.empty:
@@ -190,7 +190,7 @@ def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     lost = ~(np.abs(values) <= _FLOAT32_MAX)
     if column.dtype.kind in "iu":
-        lost |= np.abs(values) > 2**53
+        lost |= np.abs(values) >= 2**53  # above it neighbours become equal
     if lost.any():
         row = int(np.flatnonzero(lost)[0])
         what = "a value is missing; fill it" if np.isnan(values[row]) else f"{values[row]!r} does not fit; bound it"
