@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchPlan", "measure"]
 
-SERVE = (sys.executable, "-m", "hotgate", "serve", "--host", "127.0.0.1", "--workers", "1")
-FIXED = (sys.executable, "-m", "benchmarks.fixed")
+SERVE = (sys.executable, "-P", "-m", "hotgate", "serve", "--host", "127.0.0.1", "--workers", "1")
+FIXED = (sys.executable, "-P", "-m", "benchmarks.fixed")
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured; the defaults take about three and a half minutes."""
+    """How much is measured; the defaults take about three minutes."""
 
     connections: tuple[int, ...] = (1, 32, 256)
     rounds: int = 3

@@ -38,8 +38,8 @@ def bench(*, as_json: bool, seconds: float, output: Path | None) -> None:
     """Measure the gateway on this machine.
 
     One pinned worker against granian's fixed answer at 1, 32 and 256 connections; start-up, memory, and swaps in a
-    registry of their own under traffic. Takes about three and a half minutes, on two cores that should have nothing
-    else to do, and ends all it started, also on Ctrl-C. Exit code 1: a request failed or a figure could not be taken.
+    registry of their own under traffic. Takes about three minutes, on two cores that should have nothing else to do,
+    and ends all it started, also on Ctrl-C. Exit code 1: a request failed or a figure could not be taken.
     """
     from benchmarks.bench import BenchPlan, measure
     from benchmarks.errors import BenchError

@@ -68,6 +68,8 @@ class SwapFigures(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float
     requests: int
     failed: int
+    missed: int
+    """Sent more than 1 ms late by the generator itself, which their latency includes."""
     seconds: tuple[float, ...]
     """Of each swap, from just before the stage change is asked for to the first answer with the new version."""
     p50_us: float

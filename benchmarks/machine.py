@@ -19,7 +19,8 @@ def this_machine() -> Machine:
     described = dict(_fields(Path("/proc/cpuinfo")))
     cpu = described.get("model name") or described.get("Model") or platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(cpu=cpu, cores=os.cpu_count() or 1, memory_gib=memory / 2**30, kernel=platform.release())
+    kernel = platform.release().partition("-")[0]
+    return Machine(cpu=cpu, cores=os.cpu_count() or 1, memory_gib=memory / 2**30, kernel=kernel)
 
 
 def versions() -> dict[str, str]:

@@ -89,7 +89,8 @@ def _one_machine(figures: Figures) -> str:
     swaps = (
         f"Swaps: SQLite registry, looked at every {swap.poll_interval_s:g} s; sidecar, verifier and worker on one core;"
         f" {swap.rate_per_s:g} requests a second (open loop, constant): {swap.requests:,} requests, {swap.failed}"
-        f" failed, p50 {swap.p50_us:,.0f} µs, p99 {swap.p99_us:,.0f} µs, max {swap.max_us:,.0f} µs."
+        f" failed, p50 {swap.p50_us:,.0f} µs, p99 {swap.p99_us:,.0f} µs, max {swap.max_us:,.0f} µs, from the intended"
+        f" send; the generator itself was over 1 ms late for {swap.missed:,}."
     )
     worker, supervisor, fixed = (
         f"{size / 2**20:.0f} MiB" for size in (memory.worker, memory.supervisor, memory.fixed_worker)

@@ -67,7 +67,7 @@ def measure_swaps(
     """Promote one version after the other under a constant rate, at random phases of whatever polls.
 
     Raises:
-        BenchError: a request failed, the generator fell behind, or a version did not come in time.
+        BenchError: a request failed, or a version did not come in time.
         LoadError: the generator failed.
     """
     moments = random.Random(seed)  # noqa: S311 - a phase, not a secret
@@ -100,6 +100,7 @@ def measure_swaps(
         rate_per_s=RATE_PER_S,
         requests=result.requests,
         failed=result.failed,
+        missed=result.missed,
         seconds=tuple((result.versions[version].first_monotonic_ns - at) / 1e9 for version, at in asked.items()),
         p50_us=result.latency.p50_us,
         p99_us=result.latency.p99_us,

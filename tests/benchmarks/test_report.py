@@ -41,6 +41,7 @@ def figures() -> Figures:
             rate_per_s=500,
             requests=9_000,
             failed=0,
+            missed=2,
             seconds=(0.5, 1.25),
             p50_us=300,
             p99_us=2_000,
