@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SHIFTED", "TrafficResult", "read_rows", "send", "shift"]
 
-SHIFTED = ("mean_texture", "mean_smoothness")
+SHIFTED = ("mean texture", "mean smoothness")
 """The columns that `--drift` shifts."""
 
 

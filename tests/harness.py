@@ -47,8 +47,8 @@ class Served:
 
     def children(self) -> list[int]:
         """Process ids of its children: the workers, and the sidecar if there is one."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in listed.split()]
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
 
     def text(self) -> str:
         """What it has logged."""
@@ -67,9 +67,9 @@ def wait_until(condition, *, deadline_s=READY_S, what="the condition"):
 
 
 @contextlib.contextmanager
-def serving(tmp_path, *arguments, command=None, env=None, ready="/readyz"):
+def serving(tmp_path, *arguments, command=None, port=None, env=None, ready="/readyz"):
     """Run `hotgate serve ARGUMENTS` until the block is left; ends it by its process id."""
-    port = free_port()
+    port = port or free_port()
     tmp_path.mkdir(parents=True, exist_ok=True)
     log = tmp_path / f"serve-{port}.log"
     line = command(port) if command else [sys.executable, "-m", "hotgate", "serve", "--port", str(port), *arguments]
