@@ -64,7 +64,7 @@ class SyncSettings(msgspec.Struct, frozen=True, kw_only=True):
         for key, (low, high) in _BOUNDS.items():
             value = getattr(self, key)
             if not low <= value <= high:
-                raise ValueError(f"{key} must be {low:g} to {high:g}, not {value:g}")
+                raise ValueError(f"{key} must be {low:.16g} to {high:.16g}, not {value:.16g}")
         for key in ("champion", "challenger"):
             text = getattr(self, key)
             if key == "challenger" and not text:

@@ -253,7 +253,9 @@ def test_the_later_of_two_that_cross_is_told_that_it_lost(admin, client, name):
         first = pool.submit(crossing, "2", "ada", 1)
         second = pool.submit(crossing, "3", "eve", 2)
         assert first.result().decision.after == "2"
-        with pytest.raises(PromotionLostError, match=r"ada gave .* to version 2 at the same time, and first; yours was"):
+        with pytest.raises(
+            PromotionLostError, match=r"ada gave .* to version 2 at the same time, and first; yours was"
+        ):
             second.result()
     assert holders(client, name) == [2]
     assert [item.after for item in history(client, name)] == ["1", "2"]
