@@ -130,7 +130,7 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
     def metrics() -> Reply[str]:
         """Prometheus metrics, summed over all workers."""
         content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        return Reply(200, [content_type], worker.metrics.render())
+        return Reply(200, [content_type], worker.render_metrics())
 
     @get("/monitor/drift", tags=["monitoring"])
     async def drift() -> Reply[list[DriftReport]]:

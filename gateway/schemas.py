@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from gateway.sync.status import SyncStatus
 
 __all__ = ["Health", "LoadedModel", "ModelHealth", "PredictRequest", "Prediction", "Predictions", "RowPrediction"]
 
@@ -77,5 +77,5 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """`ok`, `degraded` (a model serves, but not the one that the store names), `loading` or `draining`."""
     model_loaded: bool
     models: list[ModelHealth]
-    registry: dict[str, Any] | None = None
+    registry: SyncStatus | None = None
     """What the sidecar last said of the registry; absent without one."""

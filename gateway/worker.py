@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
 from gateway.drift import DriftMonitor
@@ -16,11 +14,13 @@ from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.schemas import Health
 from gateway.store import ModelStore, StoreError
+from gateway.sync.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.settings import WorkerConfig
+    from gateway.sync.status import SyncStatus
 
 __all__ = ["Worker"]
 
@@ -114,9 +114,12 @@ class Worker:
             registry=self._registry(),
         )
 
-    def _registry(self) -> dict[str, Any] | None:
-        try:
-            state: dict[str, Any] = msgspec.json.decode((self._store.root / "sync.json").read_bytes(), type=dict)
-        except (OSError, msgspec.DecodeError):
-            return None
-        return state
+    def render_metrics(self) -> bytes:
+        """What `/metrics` answers."""
+        status = self._registry()
+        if status is not None:
+            self.metrics.tell_registry(status)
+        return self.metrics.render()
+
+    def _registry(self) -> SyncStatus | None:
+        return read_status(self._store.root / "sync.json")

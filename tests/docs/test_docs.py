@@ -1,0 +1,72 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.metrics import Metrics
+from gateway.settings import GatewaySettings
+from gateway.sync.settings import SyncSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+def table(text):
+    """Rows of the tables in a text, as lists of cells."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+
+
+@pytest.mark.parametrize(("section", "kind"), [("gateway", GatewaySettings), ("sync", SyncSettings)])
+def test_every_setting_is_documented_with_its_default(section, kind):
+    """Names and defaults, in order."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    part = text.split(f"## `[{section}]`")[1].split("\n## ")[0]
+    documented = [(row[0].strip("`"), row[1].strip("`")) for row in table(part)]
+    assert documented == [(field.name, _shown(field.default)) for field in msgspec.structs.fields(kind)]
+
+
+def _shown(default):
+    if default is None:
+        return "unset"
+    if isinstance(default, str):
+        return f'"{default}"'
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def test_every_metric_is_documented_with_its_kind_and_labels():
+    """No metric without a line, no line without a metric."""
+    documented = {}
+    for name, kind, labels, _ in table((ROOT / "docs" / "metrics.md").read_text()):
+        names = tuple(label.strip() for label in labels.split(",") if label.strip())
+        documented[name.strip("`").removesuffix("_total")] = (kind.partition(",")[0], names)
+    found = {}
+    for metric in vars(Metrics({})).values():
+        if hasattr(metric, "_labelnames"):
+            found[metric._name] = (metric._type, metric._labelnames)
+    assert documented == found
+
+
+def test_every_link_between_documents_leads_somewhere():
+    """Relative links of README, CONTRIBUTING and docs."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_plain_commands_of_the_readme_exist():
+    """Every `hotgate COMMAND` and `make TARGET` that it names."""
+    from hotgate import COMMANDS
+
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for command in re.findall(r"hotgate ([a-z]+)", text):
+        assert command in COMMANDS or command == "takes", command
+    for target in re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE):
+        assert f"\n{''.join(target)}:" in makefile
