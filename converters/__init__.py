@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from converters.build import ModelFile, build_model_file
-    from converters.convert import convert
+    from converters.conversion import convert
     from converters.errors import ConversionError, ConverterError, GoldenMismatch, MetadataError, ParityError
     from converters.golden import check_golden
     from converters.modelfile import Certificate, Column, Golden, Metadata, Provenance, Signature, read_metadata
@@ -57,7 +57,7 @@ _HOMES = {
     "Verdict": "verify",
     "build_model_file": "build",
     "check_golden": "golden",
-    "convert": "convert",
+    "convert": "conversion",
     "open_session": "session",
     "read_metadata": "modelfile",
     "verify_file": "verify",

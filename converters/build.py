@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from converters.convert import INPUT_NAME, SCORE_OUTPUT, convert
+from converters.conversion import INPUT_NAME, SCORE_OUTPUT, convert
 from converters.errors import ConversionError, ParityError
 from converters.golden import check_golden, choose_golden
 from converters.graph import graph_sha256, serialize, with_properties
 from converters.modelfile import MAX_TOLERANCE, Column, Metadata, Provenance, Signature, write_metadata
-from converters.parity import TOLERANCE, adversarial_rows, certify, compare, takes_missing
+from converters.parity import TOLERANCE, adversarial_rows, certify, compare, probabilities_of, takes_missing
 from converters.session import open_session, score, score_of
 from monitoring import build_reference
 
@@ -89,7 +89,7 @@ def build_model_file(
     certificate = certify(estimator, run, heldout_rows, adversarial, graph_sha256=graph, tolerance=tolerance)
     if not certificate.passed:
         raise ParityError(_explain(estimator, run, heldout_rows, adversarial, tolerance))
-    probabilities = np.asarray(estimator.predict_proba(heldout_rows), dtype=np.float64)
+    probabilities = probabilities_of(estimator, heldout_rows)
     metadata = Metadata(
         signature=signature,
         reference=build_reference(

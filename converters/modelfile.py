@@ -179,8 +179,9 @@ def _check_certificate(parity: Certificate) -> None:
         )
     if not 0 < parity.tolerance <= MAX_TOLERANCE:
         raise MetadataError(f"the parity certificate allows {parity.tolerance:g}, at most {MAX_TOLERANCE:g} is allowed")
-    worst = max(parity.error_max, parity.error_p999, parity.flip_margin_max if parity.label_flips else 0.0)
-    if not 0 <= worst <= parity.tolerance or parity.heldout_rows < 1:
+    figures = (parity.error_max, parity.error_p999, parity.flip_margin_max if parity.label_flips else 0.0)
+    worst = max(figures)
+    if not 0 <= min(figures) <= worst <= parity.tolerance or parity.heldout_rows < 1:
         raise MetadataError(
             f"the parity certificate says it passed, but was off by {worst:.3g} with tolerance {parity.tolerance:.3g}"
             f" on {parity.heldout_rows} held-out rows"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,23 @@ from converters.modelfile import Certificate
 from converters.trees import at_most, reaching, scalers_and_model, trees_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
     Rows = npt.NDArray[np.float64]
     Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
-__all__ = ["TOLERANCE", "Comparison", "adversarial_rows", "certify", "compare", "missing_rows", "takes_missing"]
+__all__ = [
+    "TOLERANCE",
+    "Comparison",
+    "adversarial_rows",
+    "certify",
+    "compare",
+    "missing_rows",
+    "probabilities_of",
+    "takes_missing",
+]
 
 TOLERANCE = 1e-5
 """Largest absolute difference of a probability that passes: float32 leaves about 1e-6 in practice."""
@@ -55,16 +65,28 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return f"row {row} off by {self.errors[row]:.3g}{flip}"
 
 
+@contextlib.contextmanager
+def _names_aside() -> Iterator[None]:
+    """An estimator that was fitted on a DataFrame is judged on the matrix that the gateway would send."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        yield
+
+
+def probabilities_of(estimator: Any, rows: Rows) -> Rows:
+    """What scikit-learn answers, float64 [rows, classes]."""
+    with _names_aside():
+        return np.asarray(estimator.predict_proba(rows), dtype=np.float64)
+
+
 def compare(estimator: Any, run: Run, rows: Rows) -> Comparison:
     """Score the same rows on both sides: scikit-learn gets the doubles, the graph their float32.
 
     The label of the graph is the class of its largest probability; scikit-learn's is what `predict` says, which is
     something else for an estimator with a threshold of its own.
     """
-    with warnings.catch_warnings():
-        # Fitted on a DataFrame, judged on the matrix that the gateway would send.
-        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
-        expected = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
+    expected = probabilities_of(estimator, rows)
+    with _names_aside():
         predicted = np.asarray(estimator.predict(rows))
     with np.errstate(over="ignore"):
         answered = np.asarray(run(rows.astype(np.float32)), dtype=np.float64)
@@ -179,8 +201,7 @@ def _rows_at_splits(
 
 
 def _through(scalers: list[Any], rows: Rows) -> Rows:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+    with _names_aside():
         for scaler in scalers:
             rows = scaler.transform(rows)
     return np.asarray(rows, dtype=np.float64)

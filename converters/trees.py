@@ -104,7 +104,11 @@ def at_most(threshold: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 def reaching(
     tree: Tree, node: int, row: npt.NDArray[np.float32], parents: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """The nearest row to `row` that arrives at `node` of the tree: each value is moved into what its path allows."""
+    """A row near `row` that arrives at `node` of the tree.
+
+    A value that its path does not allow is moved well inside what it does, so that rounding on the way back through a
+    scaler leaves it there.
+    """
     low = np.full(len(row), -np.inf, dtype=np.float32)
     high = np.full(len(row), np.inf, dtype=np.float32)
     below, above = node, int(parents[node])
@@ -116,4 +120,13 @@ def reaching(
             else:
                 low[column] = max(low[column], np.nextafter(last, np.float32(np.inf)))
         below, above = above, int(parents[above])
-    return np.minimum(np.maximum(row, low), high)
+    with np.errstate(over="ignore", invalid="ignore"):  # where a bound is missing, its branch is not taken
+        middle = low / 2 + high / 2
+        aside = np.where(np.isfinite(low), low + _margin(low), high - _margin(high))
+    inside = np.where(np.isfinite(low) & np.isfinite(high), middle, aside)
+    return np.where((row < low) | (row > high), np.clip(inside, low, high), row)
+
+
+def _margin(bound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    margin: npt.NDArray[np.float32] = np.float32(1e-3) * (np.abs(bound) + np.float32(1))
+    return margin

@@ -9,7 +9,7 @@ import skl2onnx
 from skl2onnx.common._registration import get_converter, get_shape_calculator
 from skl2onnx.common.data_types import FloatTensorType
 from skl2onnx.sklapi import CastTransformer
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
@@ -66,7 +66,11 @@ def convert(estimator: Any, width: int) -> onnx.ModelProto:
 
 
 def _check_servable(estimator: Any, name: str, width: int) -> None:
-    if not is_classifier(estimator) or not hasattr(estimator, "predict_proba"):
+    if (
+        not isinstance(estimator, BaseEstimator)
+        or not is_classifier(estimator)
+        or not hasattr(estimator, "predict_proba")
+    ):
         raise ConversionError(
             f"{name} is no classifier with predict_proba; hotgate serves those"
             " (wrap a classifier without probabilities in CalibratedClassifierCV)"
