@@ -47,13 +47,13 @@ class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     holdout: float = 0.25
     """Share of the rows that no estimator is fitted on, 0.05 to 0.5."""
-    balance_draws: int = 10_000
-    """Stratified draws among which the best balanced one is taken, 1 to 100,000."""
+    balance_draws: int = 1000
+    """Draws of row pairs that are switched where it balances held-out and other rows, 0 to 10,000; 0: no balancing."""
 
     def __post_init__(self) -> None:
         """Hold the ranges."""
         _within("holdout", self.holdout, 0.05, 0.5)
-        _within("balance_draws", self.balance_draws, 1, 100_000)
+        _within("balance_draws", self.balance_draws, 0, 10_000)
 
 
 class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +88,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed: int = 42
     """Of split, folds and estimators, 0 to 4,294,967,295."""
     tolerance: float | None = None
-    """Largest allowed difference of a probability between ONNX and scikit-learn, above 0 to 0.01; unset: 1e-5."""
+    """Largest allowed difference of a probability between ONNX and scikit-learn, above 0 to 0.001; unset: 1e-5."""
     data: DataConfig = msgspec.field(default_factory=DataConfig)
     split: SplitConfig = msgspec.field(default_factory=SplitConfig)
     search: SearchConfig = msgspec.field(default_factory=SearchConfig)
@@ -99,8 +99,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _within("seed", self.seed, 0, 2**32 - 1)
         if not self.experiment.strip():
             raise ValueError(f"experiment must not be empty, got {self.experiment!r}")
-        if self.tolerance is not None and not 0 < self.tolerance <= 0.01:
-            raise ValueError(f"tolerance must be above 0 and at most 0.01, got {self.tolerance}")
+        if self.tolerance is not None:
+            from converters.modelfile import MAX_TOLERANCE
+
+            if not 0 < self.tolerance <= MAX_TOLERANCE:
+                raise ValueError(f"tolerance must be above 0 and at most {MAX_TOLERANCE:g}, got {self.tolerance}")
 
 
 def check_name(name: str) -> str:

@@ -165,6 +165,16 @@ def test_an_unreachable_server_is_exit_code_4(run, monkeypatch):
     assert f"MLflow at {uri}" in done.stderr
 
 
+@pytest.mark.process
+def test_stdout_is_the_result_with_a_server_too(run, mlflow_server, monkeypatch):
+    """MLflow would print a link for each run there."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+
+    done = run(cli.train, *SMALL, "--set", "name=remote", "--register", "--json")
+
+    assert json.loads(done.stdout)["version"]["name"] == "remote"
+
+
 def test_a_file_is_registered_by_name(run, trained):
     """The run is found by the file's hash; a second time it says so."""
     once = run(cli.register, trained.saved.path, "--name", "by-name", "--json", home=trained.home)

@@ -120,7 +120,9 @@ def test_what_names_no_model_is_refused(config, tmp_path, model):
 
 
 def test_an_empty_stage_is_told(trained, config):
-    """There is nothing to convert."""
+    """There is nothing to convert, though a version is there."""
+    trained.register(trained.best, trained.saved)
+
     with pytest.raises(ConfigError, match="no version of cancer-classifier is in stage 'Archived'"):
         convert_model("models:/cancer-classifier/Archived", config, trained.home)
 
