@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["confusion_matrix_png", "importances_png", "roc_png"]
 
-_INK, _MUTED, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
+_INK, _MUTED, _FAINT, _GRID = "#1f2933", "#616e7c", "#9aa5b1", "#e4e7eb"
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#b91c1c")
 _DPI = 144
 _MOST_BARS = 15
@@ -36,7 +36,7 @@ def importances_png(shares: Mapping[str, float], *, model: str) -> bytes:
         names.append(f"{len(shares) - len(names)} others")
         values.append(sum(shares.values()) - sum(values))
     figure, axes = _figure(7.2, 1.5 + 0.29 * len(names))
-    colours = [_COLOURS[0]] * min(len(shares), _MOST_BARS) + ["#9aa5b1"]
+    colours = [_COLOURS[0]] * min(len(shares), _MOST_BARS) + [_FAINT]
     bars = axes.barh(names, values, color=colours[: len(names)], height=0.68)
     axes.bar_label(bars, labels=[f"{value:.1%}" for value in values], padding=5, fontsize=8.5, color=_INK)
     axes.invert_yaxis()
@@ -59,12 +59,7 @@ def confusion_matrix_png(codes: Codes, predicted: Codes, labels: Sequence[str], 
     axes.imshow(shares, cmap=_blues(), vmin=0.0, vmax=1.0)
     if len(labels) <= _MOST_NUMBERED:
         for (row, column), count in np.ndenumerate(counts):
-            colour = "white" if shares[row, column] > 0.5 else _INK
-            axes.text(
-                column, row - 0.06, str(count), ha="center", va="center", fontsize=15, color=colour, weight="bold"
-            )
-            share = f"{shares[row, column]:.1%}"
-            axes.text(column, row + 0.2, share, ha="center", va="center", fontsize=8.5, color=colour)
+            _write_cell(axes, row, column, int(count), float(shares[row, column]))
     every = range(len(labels))
     axes.set_xticks(every, labels=labels, rotation=0 if len(labels) <= 4 else 45)
     axes.set_yticks(every, labels=labels, rotation=90 if len(labels) <= 4 else 0, va="center")
@@ -84,7 +79,7 @@ def roc_png(codes: Codes, probabilities: Matrix, labels: Sequence[str], *, model
     from sklearn.metrics import roc_auc_score, roc_curve
 
     figure, axes = _figure(5.6, 5.4)
-    axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=1, linestyle=(0, (4, 4)), label="chance")
+    axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (4, 4)), label="chance")
     curves = [1] if len(labels) == 2 else list(range(len(labels)))[:_MOST_CURVES]
     for colour, index in zip(_COLOURS, curves, strict=False):
         positive = codes == index
@@ -98,7 +93,7 @@ def roc_png(codes: Codes, probabilities: Matrix, labels: Sequence[str], *, model
     axes.set_ylabel("true positive rate", color=_MUTED)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.spines[["left", "bottom"]].set_color("#9aa5b1")
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
     axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK, reverse=True)
     _title(axes, "ROC curve", f"{model} · {len(codes)} held-out rows")
     return _png(figure)
@@ -131,6 +126,16 @@ def _title(axes: Axes, title: str, subtitle: str) -> None:
         weight="bold",
         color=_INK,
     )
+
+
+def _write_cell(axes: Axes, row: int, column: int, count: int, share: float) -> None:
+    """Write a count and its share; nothing there is hardly written."""
+    if not count:
+        axes.text(column, row, "0", ha="center", va="center", fontsize=10, color=_FAINT)
+        return
+    colour = "white" if share > 0.5 else _INK
+    axes.text(column, row - 0.06, str(count), ha="center", va="center", fontsize=15, color=colour, weight="bold")
+    axes.text(column, row + 0.2, f"{share:.1%}", ha="center", va="center", fontsize=8.5, color=colour)
 
 
 def _blues() -> Colormap:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from pathlib import Path
@@ -130,7 +131,8 @@ def test_equal_data_in_another_file_gives_an_equal_model_file(trained, tmp_path)
         [f"data.source={path}", "data.target=target", "data.labels=[malignant, benign]", "search.folds=2",
          "split.balance_draws=100"],
     )  # fmt: skip
-    basis = prepare_basis(config)
+    # A commit may come between the two.
+    basis = dataclasses.replace(prepare_basis(config), git_revision=trained.basis.git_revision)
     rows, y = basis.dataset.rows[basis.split.train], basis.dataset.y[basis.split.train]
 
     file = build_file(basis, trained.best.candidate.build(42).fit(rows, y), trained.best.parameters)
