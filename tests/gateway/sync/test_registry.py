@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.sync.base import (
     RegistryError,
 )
 from gateway.sync.connect import open_registry
+from gateway.sync.sources import copy_bounded
 
 LIMIT = 1 << 20
 
@@ -132,6 +134,14 @@ def test_a_file_above_the_limit_is_refused_and_the_registry_still_answers(both, 
         fetch(registry, name, 1, tmp_path, limit_bytes=1000)
     assert (tmp_path / "fetched").stat().st_size <= 1000
     assert len(fetch(registry, name, 1, tmp_path, limit_bytes=5_000_000)) == 5_000_000
+
+
+def test_an_endless_body_is_not_read_to_its_end():
+    """One chunk past the limit is enough to know."""
+    sink = io.BytesIO()
+    reads = []
+    copied = copy_bounded(lambda size: reads.append(size) or bytes(size), sink, 10)
+    assert (copied > 10, len(sink.getvalue()), len(reads)) == (True, 10, 1)
 
 
 def test_a_version_that_is_gone_is_an_error_that_names_it(both, name, tmp_path):

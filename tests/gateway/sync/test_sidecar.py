@@ -10,9 +10,9 @@ import threading
 
 import msgspec
 import pytest
-from sync.fakes import NAME, World, sha
+from sync.fakes import NAME, Verdict, World, sha
 
-from gateway.store import ModelStore
+from gateway.store import ModelStore, Request, StoreLockedError
 from gateway.sync.base import RegistryError, RegistryUnavailableError
 from gateway.sync.planner import RECHECK_S
 from gateway.sync.report import status_path
@@ -193,6 +193,9 @@ def test_complete_bytes_that_fail_are_quarantined_and_the_old_one_serves(world, 
         world.step(10)
     assert world.serving() == "1"
     assert world.registry.downloads == [1, 2]
+    judged = len(world.verify.seen)
+    world.step(RECHECK_S)
+    assert (world.registry.downloads, len(world.verify.seen)) == ([1, 2, 2], judged)
     assert not world.store.object_path(sha(data)).exists()
 
 
@@ -204,6 +207,38 @@ def test_other_bytes_under_a_corrected_tag_lift_the_quarantine(world):
     world.registry.change(1, tags={"hotgate.sha256": sha(b"good")})
     status = world.step()
     assert (world.serving(), status.quarantined) == ("1", [])
+
+
+def test_a_served_version_whose_tag_changes_is_fetched_again(world):
+    """The tag is the version's word on its bytes; until the new ones are in, the old ones serve."""
+    world.registry.add(b"one", stage="Production")
+    world.step()
+    world.registry.change(1, tags={"hotgate.sha256": sha(b"new")})
+    assert (world.step().models[NAME]["champion"].state, world.serving()) == ("quarantined", "1")
+    world.registry.files[NAME, 1] = b"new"
+    world.step(RECHECK_S + 1)
+    assert world.store.read().models[NAME].champion.sha256 == sha(b"new")
+
+
+def test_a_release_ends_a_pause_at_once(world):
+    """Whoever has mended the cause does not wait for the back-off."""
+    world.registry.add(b"one", stage="Production")
+    world.verify.busy = True
+    for _ in range(10):
+        world.step()
+    world.verify.busy = False
+    world.store.ask(Request(action="release", model=NAME, version="1"))
+    world.step(0)
+    assert world.serving() == "1"
+
+
+def test_a_verdict_about_other_bytes_counts_for_nothing(world):
+    """What goes into the store is what was judged."""
+    world.registry.add(b"one", stage="Production")
+    world.sidecar._verify = lambda _: Verdict(ok=True, sha256=sha(b"swapped"))
+    state = world.step().models[NAME]["champion"]
+    assert (state.state, state.reason) == ("pending", "the file changed while it was verified")
+    assert world.serving() is None
 
 
 def test_other_bytes_under_the_same_tag_are_noticed_in_time(world):
@@ -224,8 +259,6 @@ def test_release_has_a_version_judged_anew_at_once(world):
     world.registry.add(b"bad", stage="Production")
     world.step()
     world.verify.seen.clear()
-    from gateway.store import Request
-
     world.store.ask(Request(action="release", model=NAME, version="1", who="ada"))
     world.step()
     assert world.verify.seen == [b"bad"]
@@ -406,11 +439,11 @@ def test_tags_are_written_once_and_a_read_only_token_is_enough(world, caplog):
         (2, "quarantined: golden row 3 is off by 0.2"),
     ]
     world.registry.read_only = True
-    world.registry.add(b"three")
-    world.registry.promote(3)
-    world.step()
-    world.step()
-    assert world.serving() == "3"
+    for number in (3, 4):
+        world.registry.add(b"%d" % number)
+        world.registry.promote(number)
+        world.step()
+    assert world.serving() == "4"
     assert caplog.text.count("takes no tags from here, which is fine") == 1
 
 
@@ -482,7 +515,5 @@ def test_the_loop_survives_a_pass_that_raises_and_stops_when_told(world, caplog)
 
 def test_a_store_has_one_sidecar(world):
     """The lock belongs to the writer that the sidecar was given."""
-    from gateway.store import StoreLockedError
-
     with pytest.raises(StoreLockedError), ModelStore(world.store.root).writer():
         pass

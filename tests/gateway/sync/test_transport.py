@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(body)
-        if "Content-Length" in headers or headers.get("Connection") == "close-after":
+        if "Content-Length" in headers or "X-Close" in headers:
             self.wfile.flush()
             self.close_connection = True
 
@@ -93,7 +93,7 @@ def test_one_connection_serves_many_polls_and_is_reopened_when_the_server_closed
     for _ in range(3):
         registry.names()
     assert len({client for _, _, client in server.seen}) == 1
-    server.answers[NAMES] = (200, {"Connection": "close-after"}, EMPTY)
+    server.answers[NAMES] = (200, {"X-Close": "unannounced"}, EMPTY)
     for _ in range(3):
         registry.names()
 
