@@ -107,18 +107,23 @@ def _count(cells: Indices, groups: int) -> Rows:
 def _balance(cells: Indices, codes: Indices, held: Mask, draws: int, rng: np.random.Generator) -> None:
     """Switch pairs in `held`, in place.
 
-    A switch moves one row out of and one into a cell of each column, so what it does to a column's PSI is the sum of
-    two numbers that are known for every cell before any pair is looked at.
+    A column is out of balance by its PSI, which sees single cells, plus the squared distances of the two distribution
+    functions, which see a shift spread over many cells, as KS does. A switch moves one row out of and one into a cell,
+    so what it does to either is known from two numbers a cell, before any pair is looked at.
     """
-    n, column = len(cells), np.arange(cells.shape[1])
-    totals, counts, size = _count(cells, _FINE_GROUPS), _count(cells[held], _FINE_GROUPS), int(held.sum())
+    n, size, column = len(cells), int(held.sum()), np.arange(cells.shape[1])
+    step = 1 / size + 1 / (n - size)
+    totals, counts = _count(cells, _FINE_GROUPS), _count(cells[held], _FINE_GROUPS)
     for _ in range(draws):
         terms = _terms(counts, totals, size, n)
         less, more = (_terms(counts + one, totals, size, n) - terms for one in (-1, 1))
+        gaps = (counts / size - (totals - counts) / (n - size)).cumsum(axis=1)
+        above = 2 * step * gaps[:, ::-1].cumsum(axis=1)[:, ::-1]
         leaving, entering = _pairs(codes, held, rng)
         out_of, into = cells[leaving], cells[entering]
         changes = np.where(out_of == into, 0.0, less[column, out_of] + more[column, into])
-        now = terms.sum(axis=1)
+        changes += above[column, into] - above[column, out_of] + step**2 * np.abs(into - out_of)
+        now = terms.sum(axis=1) + (gaps**2).sum(axis=1)
         then = ((now + changes) ** _POWER).sum(axis=1)
         best = then.argmin()
         if then[best] < (now**_POWER).sum():
