@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from converters.errors import MetadataError
+
+# onnxruntime reports model names and hashes unless told not to before it is loaded, and writes an id into ~/.cache.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 if TYPE_CHECKING:
     import numpy.typing as npt

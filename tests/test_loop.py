@@ -35,13 +35,20 @@ def folder(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in folder.iterdir()] == [".hotgate"]
     return folder
 
 
 def _env(folder):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HOTGATE", "MLFLOW"))}
-    return {**kept, "HOTGATE_HOME": str(folder / ".hotgate"), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    """Nothing that the caller has set, and a user's home and a temporary folder that must stay empty."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HOTGATE", "MLFLOW", "XDG"))}
+    for place in _elsewhere(folder):
+        place.mkdir(exist_ok=True)
+    user, temporary = map(str, _elsewhere(folder))
+    return {**kept, "HOTGATE_HOME": str(folder / ".hotgate"), "HOME": user, "TMPDIR": temporary}
+
+
+def _elsewhere(folder):
+    return folder.with_name(f"{folder.name}-user"), folder.with_name(f"{folder.name}-temporary")
 
 
 @pytest.fixture(scope="module")
@@ -270,8 +277,15 @@ def test_everything_that_the_demo_prints_works_as_printed(folder):
         assert drift["named_after_s"] <= 60
     finally:
         demo.send_signal(signal.SIGINT)
+        demo.stdout.close()
         assert demo.wait(30) == 0
+
+
+def test_no_command_wrote_outside_the_home(folder):
+    """After training, registering, serving, promoting and a demo: only `.hotgate`, no cache, no temporary file."""
     assert [path.name for path in folder.iterdir()] == [".hotgate"]
+    for place in _elsewhere(folder):
+        assert [path for path in place.rglob("*") if path.is_file()] == []
 
 
 def _kind(line):

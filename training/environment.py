@@ -16,7 +16,6 @@ def prepare(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     for key, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "ORT_DISABLE_TELEMETRY": "1",  # else onnxruntime reports model names and hashes, and puts an id into ~/.cache
         "MLFLOW_LOGGING_LEVEL": "WARNING",  # each new database would announce its tables
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # an unreachable server is told within seconds, not minutes
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout holds results only

@@ -65,6 +65,19 @@ def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, prob
     assert told(folder) == []
 
 
+def test_serving_writes_nothing_outside_its_home(tmp_path, linear, cancer):
+    """No cache, no device id, no temporary file stays: not of ours, and not of a library's telemetry."""
+    elsewhere = {"HOME": tmp_path / "user", "TMPDIR": tmp_path / "temporary", "XDG_CACHE_HOME": tmp_path / "cache"}
+    for folder in elsewhere.values():
+        folder.mkdir()
+    env = {name: str(folder) for name, folder in elsewhere.items()}
+    with serving(tmp_path, "--model", f"cancer={linear.path}", env=env) as server:
+        assert server.predict(json.dumps({"features": cancer[0][0].tolist()}).encode())[0] == 200
+    for folder in elsewhere.values():
+        assert list(folder.rglob("*")) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "user", "temporary", "cache", server.log.name}
+
+
 def test_the_probe_sees_a_loader_that_unpickles(tmp_path, probe):
     """The test above would mean nothing if the hook were deaf."""
     env, folder = probe
