@@ -83,6 +83,8 @@ def run_demo(home: Path, *, host: str, port: int, workers: int, once: bool) -> i
 
     With `once`, predict, promote the other version, see it answer, roll back, and stop.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as on Ctrl-C: the server is ours to end
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has told background jobs to ignore it
     state = read_state(home)
     if state is None:
         # Training is a process of its own: the server's workers are forked from small ones.

@@ -144,7 +144,7 @@ GOOD = {
     "white space": b' \n {"features" : ' + json.dumps(row()).encode() + b"}\r\n ",
     "denormal": features(row(_3=1e-42)),
     "largest float32": features(row(_3=3.4e38)),
-    "escaped key": features(row()).replace(b"features", b"featur\\u0065s"),
+    "escaped key": features(row()).replace(b"features", b"\\u0066eatures"),
 }
 
 
