@@ -71,10 +71,10 @@ def test_every_command_has_a_summary():
 @pytest.mark.parametrize("name", ["", *sorted(hotgate.COMMANDS)])
 def test_help_works(name, flag):
     """Every command explains itself, says what its options mean, and exits 0."""
-    result = CliRunner().invoke(hotgate.main, [*name.split(), flag])
+    # A process of its own: click remembers a command's help options from the first test that called it by itself.
+    printed = run(f"import hotgate\nhotgate.main({[*name.split(), flag]!r}, prog_name='hotgate')")
 
-    assert result.exit_code == 0
-    assert result.output.startswith(f"Usage: main {name}".rstrip())
+    assert printed.startswith(f"Usage: hotgate {name}".rstrip())
     command = hotgate.main.get_command(click.Context(hotgate.main), name) if name else hotgate.main
     undescribed = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
     assert undescribed == []
