@@ -83,12 +83,12 @@ def _walk(model: Any) -> Iterator[Tree]:
 
 
 def _members(model: Any) -> list[Any]:
-    """The fitted models that an ensemble is made of; a pipeline among them is left alone, its columns are others."""
+    """The fitted models that an ensemble is made of; a pipeline among them has no trees of its own."""
     members = getattr(model, "estimators_", None)
     if members is None:
         members = [calibrated.estimator for calibrated in getattr(model, "calibrated_classifiers_", ())]
-    flat = members.ravel() if isinstance(members, np.ndarray) else members
-    return [member for member in flat if not isinstance(member, Pipeline | str)]
+    # Not np.ravel for lists: to numpy a pipeline is a sequence of its steps.
+    return list(members.ravel() if isinstance(members, np.ndarray) else members)
 
 
 def at_most(threshold: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -195,6 +195,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,  # the shim kills its whole group, make included
         )
         calls = self.log.read_text().splitlines()
         return done.returncode, ["python -c" if call.startswith("python -c") else call for call in calls]
@@ -245,13 +246,14 @@ def test_interrupted_setup_starts_again_from_nothing(checkout, step, kill):
 
 
 @pytest.mark.parametrize("name", ["requirements/all.txt", "requirements/setup.txt", "pyproject.toml"])
-def test_changed_lock_builds_again(checkout, name):
+@pytest.mark.parametrize("fail_at", ["-c import sys", "--editable"])
+def test_changed_lock_builds_again(checkout, name, fail_at):
     """Newer requirements clear `.venv`; if that fails, the old stamp does not vouch for it."""
     checkout.make("setup")
     later = (checkout.root / ".venv" / ".complete").stat().st_mtime + 10
     os.utime(checkout.root / name, (later, later))
 
-    assert checkout.make("setup", fail_at="--editable")[0] == 2
+    assert checkout.make("setup", fail_at=fail_at)[0] == 2
     assert not checkout.complete
     assert checkout.make("setup")[1] == STEPS
 

@@ -486,6 +486,22 @@ def test_child_gets_no_secrets():
     }  # fmt: skip
 
 
+def test_running_child_sees_no_secret(tmp_path, monkeypatch):
+    """The environment is cut where the child is started, not only where it is made."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport json, os\n"
+        "print(json.dumps({'ok': False, 'sha256': '', 'reason': ' '.join(sorted(os.environ))}))\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+
+    seen = verify_file(tmp_path / "any.onnx").reason.split()
+    assert "OMP_NUM_THREADS" in seen
+    assert "AWS_SECRET_ACCESS_KEY" not in seen
+
+
 def test_child_does_not_import_from_the_current_directory(linear, tmp_path, monkeypatch):
     """A `numpy.py` or `converters/` lying beside a downloaded file is not run."""
     (tmp_path / "numpy.py").write_text("raise SystemExit('imported')")
