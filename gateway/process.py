@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -15,14 +16,27 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["DRAIN_SIGNAL", "die_with_parent", "listen_for_signals", "stop_accepting"]
+__all__ = ["DRAIN_SIGNAL", "calm_garbage_collection", "die_with_parent", "listen_for_signals", "stop_accepting"]
 
 DRAIN_SIGNAL = signal.SIGUSR1
 """What `hotgate serve` sends its workers before it stops them."""
 
 _PR_SET_PDEATHSIG = 1
+_GC_THRESHOLDS = (50_000, 20, 100)
+"""Containers made before the youngest are looked at, and how many such looks before the older ones are."""
 _SO_ATTACH_FILTER = 26
 _DROP_EVERYTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF: RET 0
+
+
+def calm_garbage_collection() -> None:
+    """Keep the cyclic collector off what start-up has made, and let it look less often at what requests make.
+
+    A request's objects die by reference count; walking the application's hundred thousand objects in search of cycles
+    took more than half of a worker's time at 256 connections, in pauses of tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGTERM) -> None:

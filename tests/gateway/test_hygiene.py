@@ -47,7 +47,7 @@ def told(folder):
 
 
 def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, probe, linear, cancer):
-    """Modules of the real worker, after it has verified, scored, counted and judged."""
+    """Modules of the real worker, after it has scored, counted and judged; and its collector leaves those alone."""
     env, folder = probe
     with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "1", env=env) as server:
         body = json.dumps({"instances": cancer[0].tolist()}).encode()
@@ -62,6 +62,7 @@ def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, prob
         loaded = set(path.read_text().split())
     assert not NEVER & loaded
     assert "onnxruntime" in loaded
+    assert "gc-frozen-True" in loaded
     assert told(folder) == []
 
 

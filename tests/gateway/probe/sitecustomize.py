@@ -4,6 +4,7 @@ Each process appends to `$HOTGATE_PROBE/<pid>.audit` what must not happen, and o
 `<pid>.modules`.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ def _tell(text):
 
 def _dump(*_):
     path = FOLDER / f"{os.getpid()}.tmp"
-    path.write_text("\n".join(sorted(sys.modules)))
+    path.write_text("\n".join([*sorted(sys.modules), f"gc-frozen-{gc.get_freeze_count() > 10_000}"]))
     path.rename(FOLDER / f"{os.getpid()}.modules")
 
 
