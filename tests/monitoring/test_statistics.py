@@ -130,7 +130,8 @@ def test_binned_ks_is_within_its_bound_of_scipys(seed, shape, shift):
         "integers": lambda mean, n: rng.poisson(3 + mean, n),
     }[shape]
     reference, live = draw(0, 1500).astype(np.float32), draw(shift, 300).astype(np.float32)
-    exact = stats.ks_2samp(reference, live, method="asymp").statistic
+    # The same values as doubles: a newer scipy computes in the precision that it is given.
+    exact = stats.ks_2samp(reference.astype(np.float64), live.astype(np.float64), method="asymp").statistic
     cells = binned(reference, live)
 
     assert ks(*cells) <= exact + 1e-12
