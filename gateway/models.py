@@ -118,9 +118,11 @@ class Models:
         try:
             generation = await self._make(slot, entry)
         except (OSError, StoreError, ConverterError, ValueError, RuntimeError) as error:
-            slot.problem = f"version {entry.version} cannot be loaded: {error}"
+            problem = f"version {entry.version} cannot be loaded: {error}"
+            if problem != slot.problem:  # it is tried again and again, and told once
+                _log.error("%s %s; %s goes on", slot.name, problem, current or "nothing")
+            slot.problem = problem
             self._metrics.swap_failures.labels(slot.name, "champion").inc()
-            _log.error("%s %s; %s goes on", slot.name, slot.problem, current or "nothing serves")
             return
         if current is not None:
             self._gauge(current).set(0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from gateway.store import ModelStore, StoreError
 from gateway.sync.status import read_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.settings import WorkerConfig
     from gateway.sync.status import SyncStatus
@@ -26,11 +28,14 @@ __all__ = ["Worker"]
 
 _log = logging.getLogger("hotgate.worker")
 
+RETRY_S = 2.0
+"""After a manifest could not be read, or a version not be loaded, the pause before it is tried again."""
+
 
 class Worker:
     """Everything behind the routes of one process; started and stopped by `running`."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = config.settings
         self.metrics = Metrics()
         self.admission = Admission(self.metrics.errors)
@@ -38,7 +43,9 @@ class Worker:
         self.draining = False
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
+        self._clock = clock
         self._stamp: tuple[int, ...] | None = None
+        self._retry_at = math.inf
 
     def __repr__(self) -> str:
         """For operators: state and models."""
@@ -86,16 +93,18 @@ class Worker:
                 _log.exception("following the store failed")
 
     async def _look(self) -> None:
-        """One look at the store; a model is loaded only when the manifest has changed."""
+        """One look at the store; it is followed when the manifest has changed, and again a while after a failure."""
         stamp = self._store.stamp()
-        if stamp != self._stamp:
+        if stamp != self._stamp or self._clock() >= self._retry_at:
+            self._stamp, self._retry_at = stamp, self._clock() + RETRY_S
             try:
                 manifest = self._store.read()
             except StoreError as error:
                 _log.error("%s; what serves goes on", error)
             else:
                 await self.models.follow(manifest)
-            self._stamp = stamp
+                if not any(slot.problem for slot in self.models.slots.values()):
+                    self._retry_at = math.inf
         self.models.expire()
         self.metrics.ready.set(self.ready)
 
