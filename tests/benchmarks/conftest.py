@@ -77,13 +77,12 @@ class ScriptedServer:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for _ in range(10):  # what was accepted just now takes a few turns to get its task
-            await asyncio.sleep(0)
-        while self._open:
+        # Also the loop's own tasks: a connection that was accepted just now is not yet in `_open`.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task, writer in self._open.items():
                 writer.transport.abort()  # here, because a task that is cancelled before its first step does nothing
                 task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+            await asyncio.wait(others, timeout=0.01)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._converse(reader, writer))
