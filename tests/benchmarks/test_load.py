@@ -209,10 +209,10 @@ def test_idle_connection_closed_costs_no_request(generator, server):
         exchange.close()
 
     server.play(script)
-    result = run(generator, plan(server, rate_per_s=20, schedule="constant"))
+    result = run(generator, plan(server, rate_per_s=5, schedule="constant", seconds=1.6))
     assert result.requests == 8
     assert result.lost == 0
-    assert result.ok >= 6  # the server has 50 ms to close; on a busy machine a request may still cross it
+    assert result.ok >= 6  # the server has 200 ms to close; on a busy machine a request may still cross it
     assert result.reconnects >= 7
 
 
