@@ -14,7 +14,7 @@ from gateway.bridge import bridge
 from gateway.errors import GatewayError, Internal
 from gateway.express import EMPTY_BODY, EXPRESS, ExpressTable, takes
 from gateway.lifespan import LifespanTask
-from gateway.process import calm_garbage_collection, die_with_parent, listen_for_signals, stop_accepting
+from gateway.process import calm_garbage_collection, end_with_parent, listen_for_signals, stop_accepting
 from gateway.routes import plain_routes, scoring_routes
 from gateway.worker import Worker
 
@@ -71,7 +71,7 @@ class Gateway(Litestar):
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start, while the server does not take connections yet."""
-        die_with_parent()
+        end_with_parent(loop)
         listen_for_signals(loop, lambda: self._drain(loop))
         self._life.start(loop)
         calm_garbage_collection()

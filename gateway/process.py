@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["DRAIN_SIGNAL", "calm_garbage_collection", "die_with_parent", "listen_for_signals", "stop_accepting"]
+__all__ = ["DRAIN_SIGNAL", "calm_garbage_collection", "end_with_parent", "listen_for_signals", "stop_accepting"]
 
 DRAIN_SIGNAL = signal.SIGUSR1
 """What `hotgate serve` sends its workers before it stops them."""
 
-_PR_SET_PDEATHSIG = 1
+_PARENT_LOOK_S = 0.5
 _GC_THRESHOLDS = (50_000, 20, 100)
 """Containers made before the youngest are looked at, and how many such looks before the older ones are."""
 _SO_ATTACH_FILTER = 26
@@ -39,12 +39,21 @@ def calm_garbage_collection() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-def die_with_parent(sent: signal.Signals = signal.SIGTERM) -> None:
-    """Have the kernel send `sent` to this process when its parent dies, however it dies (Linux only)."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
+def end_with_parent(loop: asyncio.AbstractEventLoop) -> None:
+    """Stop this process, as on SIGTERM, once the one that forked it is gone, however it went.
+
+    Looked at again and again from the loop: a signal that the kernel sent for it could come before the server listens.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid != os.getppid():  # it died before it could be asked for
-        os.kill(os.getpid(), sent)
+    if parent is None:
+        return
+
+    def look() -> None:
+        if os.getppid() != parent.pid:
+            os.kill(os.getpid(), signal.SIGTERM)
+        loop.call_later(_PARENT_LOOK_S, look)  # also after that: before the server listens to signals, one is lost
+
+    loop.call_later(_PARENT_LOOK_S, look)
 
 
 def listen_for_signals(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
