@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 import msgspec
@@ -51,18 +51,7 @@ def promote(
     from deploy.promotion import promote as move
 
     with _registry() as client:
-        champion, challenger = _roles()
-        outcome = move(
-            client,
-            name,
-            version,
-            to=to,
-            champion=champion,
-            challenger=challenger,
-            reason=reason,
-            who=who or _user(),
-            expect_champion=expect_champion,
-        )
+        outcome = move(client, name, version, **_words(to, reason, who, expect_champion))
     _show(outcome, as_json=as_json)
 
 
@@ -82,17 +71,7 @@ def rollback(*, name: str, to: str, reason: str, who: str | None, expect_champio
     from deploy.promotion import rollback as move
 
     with _registry() as client:
-        champion, challenger = _roles()
-        outcome = move(
-            client,
-            name,
-            to=to,
-            champion=champion,
-            challenger=challenger,
-            reason=reason,
-            who=who or _user(),
-            expect_champion=expect_champion,
-        )
+        outcome = move(client, name, **_words(to, reason, who, expect_champion))
     _show(outcome, as_json=as_json)
 
 
@@ -212,12 +191,30 @@ def _registry() -> Iterator[MlflowClient]:
         raise click.ClickException(str(error)) from None
 
 
-def _roles() -> tuple[str, str]:
-    """What marks champion and challenger, as the sidecar is told."""
+class _Words(TypedDict):
+    """What a decision says, besides the version."""
+
+    to: str
+    reason: str
+    who: str
+    expect_champion: str | None
+    champion: str
+    challenger: str
+
+
+def _words(to: str, reason: str, who: str | None, expect_champion: str | None) -> _Words:
+    """Complete what the user said by who it is, and by what marks champion and challenger for the sidecar."""
     from gateway.sync.settings import SyncSettings
 
     settings = hotgate.load_settings("sync", SyncSettings)
-    return settings.champion, settings.challenger
+    return {
+        "to": to,
+        "reason": reason,
+        "who": who or _user(),
+        "expect_champion": expect_champion,
+        "champion": settings.champion,
+        "challenger": settings.challenger,
+    }
 
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:
