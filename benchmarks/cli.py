@@ -14,7 +14,6 @@ import msgspec
 from hotgate import home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
 __all__ = ["bench"]
@@ -46,10 +45,11 @@ def bench(*, as_json: bool, seconds: float, output: Path | None) -> None:
     from benchmarks.load import LoadError
     from benchmarks.report import render, write
 
-    signal.signal(signal.SIGTERM, _leave)
+    progress = _Progress()
+    signal.signal(signal.SIGTERM, progress.leave)
     command = "hotgate bench" if seconds == 3.0 else f"hotgate bench --seconds {seconds:g}"
     try:
-        figures = measure(home() / "bench", BenchPlan(block_s=seconds), command=command, say=_progress())
+        figures = measure(home() / "bench", BenchPlan(block_s=seconds), command=command, say=progress.say)
     except (BenchError, LoadError) as error:
         raise click.ClickException(str(error)) from error
     if output is not None:
@@ -57,11 +57,24 @@ def bench(*, as_json: bool, seconds: float, output: Path | None) -> None:
     click.echo(msgspec.json.encode(figures) if as_json else render(figures))
 
 
-def _progress() -> Callable[[str], None]:
-    begin = time.monotonic()
-    return lambda text: click.echo(f"{time.monotonic() - begin:5.0f} s  {text}", err=True)
+class _Progress:
+    """Shows each step with its time, and unwinds on SIGTERM, which ends the servers, as Ctrl-C does.
 
+    An exception that a signal raises is lost where foreign code swallows it (a finalizer, a callback from C), so the
+    next step asks once more.
+    """
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """Unwind on SIGTERM, which ends the servers, as Ctrl-C does."""
-    sys.exit(128 + number)
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._told_to_leave = 0
+
+    def say(self, text: str) -> None:
+        """Begin a step."""
+        if self._told_to_leave:
+            sys.exit(128 + self._told_to_leave)
+        click.echo(f"{time.monotonic() - self._begin:5.0f} s  {text}", err=True)
+
+    def leave(self, number: int, _frame: FrameType | None) -> None:
+        """Handle the signal."""
+        self._told_to_leave = number
+        sys.exit(128 + number)
