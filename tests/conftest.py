@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +19,10 @@ from converters import Column, ModelFile, Provenance, build_model_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# Examples are the same in every run, and a slow machine fails none of them.
+settings.register_profile("hotgate", deadline=None, derandomize=True, database=None)
+settings.load_profile("hotgate")
 
 
 class Trained(NamedTuple):

@@ -293,7 +293,7 @@ bodies = (
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(body=bodies)
 def test_generated_bodies_are_answered_alike(lanes, body):
     """Whatever the body is, the lanes agree to the byte, and none answers 5xx."""

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -90,14 +88,6 @@ def test_what_it_says_of_itself_is_what_monitoring_and_scipy_measure(cancer_set)
 
     assert split.max_psi == pytest.approx(max(psi(tenths(rest, c), tenths(held, c)) for c in range(30)), rel=1e-9)
     assert split.max_ks == pytest.approx(max(ks_2samp(held[:, c], rest[:, c]).statistic for c in range(30)), rel=1e-9)
-
-
-def test_a_thousand_draws_are_quick(cancer_set):
-    """569 rows, 30 columns: about 0.25 s; the bound leaves room for a busy machine."""
-    start = time.perf_counter()
-    _split(cancer_set, draws=1000)
-
-    assert time.perf_counter() - start < 2
 
 
 def test_the_smallest_class_is_on_both_sides():
