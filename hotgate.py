@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SettingsError", "home", "load_settings", "main"]
+__all__ = ["SettingsError", "home", "load_settings", "main", "user"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -46,6 +46,16 @@ class SettingsError(click.ClickException):
 def home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder under which all state lives: `HOTGATE_HOME`, else `.hotgate` in the current directory; absolute."""
     return Path(environ.get("HOTGATE_HOME") or ".hotgate").absolute()
+
+
+def user() -> str:
+    """Who runs this process, for the records; its number where the system knows no name, as in many containers."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def load_settings(section: str, kind: type[S], environ: Mapping[str, str] = os.environ) -> S:

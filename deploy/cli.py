@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -210,7 +209,7 @@ def _words(to: str, reason: str, who: str | None, expect_champion: str | None) -
     return {
         "to": to,
         "reason": reason,
-        "who": who or _user(),
+        "who": who or hotgate.user(),
         "expect_champion": expect_champion,
         "champion": settings.champion,
         "challenger": settings.challenger,
@@ -224,12 +223,3 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
     decision = outcome.decision
     before = f" (before: version {decision.before})" if decision.before else ""
     click.echo(f"{outcome.name}: {decision.target} is version {decision.after}{before}, sha256 {decision.sha256[:12]}")
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no user database in the container
-        return f"uid {os.getuid()}"

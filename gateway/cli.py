@@ -80,7 +80,7 @@ def release(name: str, version: int) -> None:
     from gateway.store import ModelStore, Request
 
     store = ModelStore(hotgate.home() / "store")
-    store.ask(Request(action="release", model=name, version=str(version), who=_who()))
+    store.ask(Request(action="release", model=name, version=str(version), who=hotgate.user()))
     click.echo(f"asked the sidecar of {store.root} to look at {name} version {version} again")
 
 
@@ -96,18 +96,12 @@ def unpublish(name: str) -> None:
     store = ModelStore(hotgate.home() / "store")
     if name not in store.read().models:
         raise click.ClickException(f"{store.root} serves no {name!r}; it serves {_names(store)}")
-    asked = store.unpublish(name, who=_who())
+    asked = store.unpublish(name, who=hotgate.user())
     click.echo(f"{name} is out" if asked is None else f"asked the sidecar (process {asked}) to take {name} out")
 
 
 def _names(store: ModelStore) -> str:
     return ", ".join(sorted(store.read().models)) or "nothing"
-
-
-def _who() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 def _wanted() -> tuple[str, ...]:
