@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SettingsError", "home", "load_settings", "main", "user"]
+__all__ = ["LazyGroup", "SettingsError", "home", "load_settings", "main", "user"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -115,20 +115,34 @@ def _from_text(text: str) -> Any:
     return text
 
 
-class _LazyGroup(click.Group):
+class LazyGroup(click.Group):
+    """Commands whose modules are imported only when one of them is run or asked for its help."""
+
+    def __init__(
+        self, *args: Any, modules: Mapping[str, tuple[str, str]], summaries: Mapping[str, str], **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self._modules = modules
+        self._summaries = summaries
+
     def list_commands(self, _context: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        """Their names, sorted."""
+        return sorted(self._modules)
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        """Import one."""
+        if name not in self._modules:
             return None
-        module, attribute = COMMANDS[name]
+        module, attribute = self._modules[name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing any."""
+        if not self._summaries:
+            return
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(SUMMARIES.items()))
+            formatter.write_dl(sorted(self._summaries.items()))
 
 
 # One line each, so that `hotgate --help` imports nothing; a test compares them with the commands' own help.
@@ -149,7 +163,12 @@ SUMMARIES = {
 }
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    modules=COMMANDS,
+    summaries=SUMMARIES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="hotgate")
 def main() -> None:
     """From the MLflow registry to p99-bounded HTTP: hot-swapped models that know when the data drifts."""

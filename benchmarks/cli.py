@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from hotgate import home
+from hotgate import LazyGroup, home
 
 if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["bench"]
 
+# subcommand -> (module, attribute), and what `hotgate bench --help` says of it
+COMMANDS: dict[str, tuple[str, str]] = {}
+SUMMARIES: dict[str, str] = {}
 
-@click.command()
+
+@click.group(cls=LazyGroup, modules=COMMANDS, summaries=SUMMARIES, invoke_without_command=True)
+@click.pass_context
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option(
     "--seconds",
@@ -33,13 +38,15 @@ __all__ = ["bench"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the report into this Markdown page; what others wrote there stays.",
 )
-def bench(*, as_json: bool, seconds: float, output: Path | None) -> None:
+def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path | None) -> None:
     """Measure the gateway on this machine.
 
     One pinned worker against granian's fixed answer at 1, 32 and 256 connections; start-up, memory, and swaps in a
     registry of their own under traffic. Takes about three minutes, on two cores that should have nothing else to do,
     and ends all it started, also on Ctrl-C. Exit code 1: a request failed or a figure could not be taken.
     """
+    if context.invoked_subcommand is not None:
+        return
     from benchmarks.bench import BenchPlan, measure
     from benchmarks.errors import BenchError
     from benchmarks.load import LoadError
