@@ -11,21 +11,31 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from gateway.bridge import bridge
+from gateway.direct import DirectLane
 from gateway.errors import GatewayError, Internal
 from gateway.express import EMPTY_BODY, EXPRESS, ExpressTable, takes
+from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
-from gateway.process import calm_garbage_collection, end_with_parent, listen_for_signals, stop_accepting
+from gateway.process import (
+    calm_garbage_collection,
+    end_with_parent,
+    listen_for_signals,
+    schedule_as_batch,
+    stop_accepting,
+)
+from gateway.reply import CLOSE, Reply
 from gateway.routes import plain_routes, scoring_routes
+from gateway.turns import LoopTurns
 from gateway.worker import Worker
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from litestar.connection import Request
 
-    from gateway.reply import Reply
+    from gateway.reply import Answer
     from gateway.settings import WorkerConfig
+    from gateway.turns import Turns
 
 __all__ = ["Gateway"]
 
@@ -54,7 +64,8 @@ class Gateway(Litestar):
             logging_config=None,
         )
         compiled = self._registered(marked)
-        self._express = ExpressTable(compiled if config.settings.express else [], self.worker.admission)
+        self._lane = config.settings.lane
+        self._express = ExpressTable(compiled if self._lane != "off" else [], self.worker.admission)
         self._life = LifespanTask(self.lifespan())
 
     def _registered(self, marked: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -71,10 +82,27 @@ class Gateway(Litestar):
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start, while the server does not take connections yet."""
+        if self.worker.settings.batch_scheduling:
+            schedule_as_batch()
         end_with_parent(loop)
         listen_for_signals(loop, lambda: self._drain(loop))
+        self.worker.turns = self._turns(loop)
         self._life.start(loop)
         calm_garbage_collection()
+
+    def _turns(self, loop: asyncio.AbstractEventLoop) -> Turns:
+        """Take the fastest lane that the settings allow and this granian can have."""
+        if self._lane == "direct":
+            direct = DirectLane(self._express, self.worker.admission, max_body_bytes=self._max_body)
+            try:
+                direct.install(loop)
+            except HookError as error:
+                _log.warning("no direct lane: %s; requests take the event loop, which is slower", error)
+            else:
+                self.worker.metrics.tell_lane("direct")
+                return direct
+        self.worker.metrics.tell_lane("off" if self._lane == "off" else "loop")
+        return LoopTurns(loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stop, after the server has answered its last request."""
@@ -89,16 +117,16 @@ class Gateway(Litestar):
         if scope.proto != "http":
             protocol.close(403)
             return
+        self.worker.admission.note_arrival()
         found = self._express.find(scope.path) if scope.method == "POST" else None
         if found is not None:
-            header = scope.headers.get
-            if takes(header, self._max_body):
+            headers = scope.headers
+            if takes(headers, self._max_body) is not None:
                 route, parameter = found
-                reply = await route.answer(parameter, header, await protocol())
-                fields = reply.fields
-                if self.worker.draining:
-                    fields = [*fields, ("connection", "close")]
-                protocol.response_bytes(reply.status_code, fields, reply.payload)
+                answer = await route.answer(parameter, headers, await protocol())
+                if self.worker.admission.draining:
+                    answer[1].append(CLOSE)
+                protocol.response_bytes(*answer)
                 return
         await bridge(self._litestar, scope, protocol)
 
@@ -106,20 +134,21 @@ class Gateway(Litestar):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The same for any ASGI server."""
+        self.worker.admission.note_arrival()
         if scope["type"] == "http" and scope["method"] == "POST":
             found = self._express.find(scope["path"])
             if found is not None:
-                header = _header_lookup(scope["headers"])
-                if takes(header, self._max_body):
+                headers = _by_name(scope["headers"])
+                if takes(headers, self._max_body) is not None:
                     body = await _whole_body(receive)
                     if body is None:
                         return  # the client left before its body was complete
-                    await self._send(await found[0].answer(found[1], header, body), send)
+                    await self._send(await found[0].answer(found[1], headers, body), send)
                     return
         await self._litestar(scope, receive, send)
 
     async def _litestar(self, scope: Any, receive: Any, send: Any) -> None:
-        if not self.worker.draining:
+        if not self.worker.admission.draining:
             await super().__call__(scope, receive, send)
             return
 
@@ -130,18 +159,19 @@ class Gateway(Litestar):
 
         await super().__call__(scope, receive, closing)
 
-    async def _send(self, reply: Reply[Any], send: Any) -> None:
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.fields]
-        headers.append((b"content-length", str(len(reply.payload)).encode()))
-        if self.worker.draining:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": reply.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.payload})
+    async def _send(self, answer: Answer, send: Any) -> None:
+        status, fields, payload = answer
+        if self.worker.admission.draining:
+            fields.append(CLOSE)
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+        headers.append((b"content-length", str(len(payload)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": payload})
 
     # errors that come through Litestar
 
     def _on_error(self, request: Request[Any, Any, Any], error: GatewayError) -> Reply[Any]:
-        return self.worker.admission.refuse(error, request.headers.get("x-request-id"))
+        return Reply(*self.worker.admission.refuse(error, request.headers.get("x-request-id")))
 
     def _on_litestar_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Reply[Any]:
         handler = request.scope.get("route_handler")
@@ -150,18 +180,18 @@ class Gateway(Litestar):
             detail = EMPTY_BODY
         else:
             detail = error.detail or "no detail"
-        return self.worker.admission.refuse_as(error.status_code, detail, request.headers.get("x-request-id"))
+        return Reply(*self.worker.admission.refuse_as(error.status_code, detail, request.headers.get("x-request-id")))
 
     def _on_defect(self, request: Request[Any, Any, Any], error: Exception) -> Reply[Any]:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return self._on_error(request, Internal("internal error"))
 
 
-def _header_lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
+def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in headers:
         found.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-    return found.get
+    return found
 
 
 async def _whole_body(receive: Any) -> bytes | None:

@@ -1,23 +1,24 @@
 """The micro-batcher: work-conserving and counted in rows.
 
-Idle means run now: a row is scored in the event loop's next turn, together with whatever else arrived in this one, and
-never waits for company. What arrives while a run is on a thread forms the next batch.
+Idle means run now: a row is scored as soon as everything that is coming in right now is in, and never waits for
+company. What arrives while a run is in flight forms the next batch.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from gateway.blocks import Block, Member, Ticket
-from gateway.errors import Internal, Overloaded, TooLarge, Unanswerable
+from gateway.blocks import Block
+from gateway.errors import Expired, Internal, Overloaded, TooLarge, Unanswerable
 from gateway.rows import RowPacker
+from gateway.tickets import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gateway.blocks import Scores
     from gateway.engine import Engine
     from gateway.rows import Row
+    from gateway.settings import GatewaySettings
+    from gateway.tickets import Member, Scores
+    from gateway.turns import Turns
 
     # The members that were run together, and their probabilities or what the engine raised.
     Outcome = tuple[list[Member], npt.NDArray[np.float32] | Exception]
@@ -36,23 +39,36 @@ __all__ = ["BatchObserver", "Batcher"]
 
 _log = logging.getLogger("hotgate.batcher")
 
+_RUNS_A_LOOK = 16
+"""Runs after which what they cost is looked at again to say how many rows may wait."""
+
 
 class BatchObserver(Protocol):
     """Is told of every run, once a batch: counts it, and takes its rows to the monitor."""
 
     def ran(
-        self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], *, took_s: float, waited_s: float
+        self,
+        rows: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        *,
+        took_s: float,
+        waited_s: float,
+        closed_by: str,
     ) -> None:
-        """Rows [n, columns] are valid during the call only, scores [n, classes] may be kept."""
+        """Rows [n, columns] and scores [n, classes] are valid during the call only."""
 
     def failed(self, rows: int) -> None:
         """`rows` rows have no answer."""
+
+    def refused(self, reason: str) -> None:
+        """A request was turned away: `rows`, `wait`, `deadline` or `expired`."""
 
 
 class Batcher:
     """Scores rows for one generation of a model.
 
-    All state belongs to the event loop's thread; a thread of `executor` only sees the block that is in flight.
+    `_lock` guards what waits, what is free and what is in flight; the block in flight belongs to the thread that runs
+    it. One block is in flight at a time, from the moment it is taken until its callers are answered.
     """
 
     def __init__(
@@ -60,203 +76,296 @@ class Batcher:
         engine: Engine,
         observer: BatchObserver,
         executor: Executor,
+        turns: Turns,
+        limits: GatewaySettings,
         *,
-        max_rows: int,
-        queue_limit_rows: int,
-        inline_limit_us: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._engine = engine
         self._observer = observer
         self._executor = executor
-        self._packer = RowPacker(engine.metadata.signature)
+        self._turns = turns
+        packer = RowPacker(engine.metadata.signature)
+        self._pack = packer.pack
+        self._row_bytes = packer.row_bytes
         self._width = len(engine.metadata.signature.columns)
-        self._max_rows = max_rows
-        self._queue_limit = queue_limit_rows
-        self._inline_limit_us = inline_limit_us
+        self._max_rows = limits.max_batch_rows
+        self._queue_limit = limits.queue_limit_rows
+        self._queue_limit_us = 1e3 * limits.queue_limit_ms
+        self._inline_limit_us = limits.inline_limit_us
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        # A block is in `waiting` (the last one is being filled), in flight or free: in one of them at a time.
+        self._lock = threading.Lock()
+        # A block waits, is in flight or free: one of them at a time. The last one that waits may be filling.
         self._waiting: deque[Block] = deque()
+        self._filling: Block | None = None
         self._free: list[Block] = []
         self._in_flight: Block | None = None
         self._queued_rows = 0
         self._flush_scheduled = False
+        self._runs = 0
+        self._admitted_rows = self._rows_in_time()
 
     def __repr__(self) -> str:
         """For operators: what waits and what runs."""
-        running = self._in_flight.used if self._in_flight else 0
-        return f"Batcher(queued_rows={self._queued_rows}, running_rows={running})"
+        block = self._in_flight
+        return f"Batcher(queued_rows={self._queued_rows}, running_rows={block.used if block else 0})"
 
     @property
     def idle(self) -> bool:
         """Whether no row waits or runs."""
         return not self._queued_rows and self._in_flight is None
 
-    def submit_one(self, row: Row, path: str) -> asyncio.Future[Scores]:
-        """Queue one row; the future gives its probabilities as a list of one list.
+    def submit_one(self, row: Row, path: str, member: Member) -> None:
+        """Queue one row; its member is given the probabilities as a list of one list.
+
+        Args:
+            row: values in the model's order, or by name.
+            path: where the row stands in the body, for the error.
+            member: whose it is; without a deadline it may wait as long as `queue_limit_ms` lets it.
 
         Raises:
-            BadRequest: the row does not fit the model; `path` says where it stood in the body.
-            Overloaded: too many rows wait already.
+            BadRequest: the row does not fit the model.
+            Overloaded: too many rows wait already, or it cannot be scored in time.
+            Expired: the deadline is over.
         """
-        if self._queued_rows >= self._queue_limit:
-            raise self._overloaded(1)
-        block = self._block_with_room()
-        self._packer.pack(block.bytes, block.used * self._packer.row_bytes, row, path)
-        future: asyncio.Future[Scores] = self._loop.create_future()
-        self._enter(block, Ticket(future, 1), part=0, count=1)
-        return future
+        with self._lock:
+            if self._queued_rows >= self._admitted_rows or member.deadline != math.inf:
+                self._admit(1, member.deadline)
+            block = self._filling or self._open()
+            self._pack(block.bytes, block.used * self._row_bytes, row, path)
+            self._enter(block, member)
 
-    def submit_many(self, rows: list[Row], path: str) -> asyncio.Future[Scores]:
+    def submit_many(self, rows: list[Row], path: str, member: Member) -> None:
         """Queue a request of many rows, split over as many runs as it takes.
 
         Raises:
             BadRequest: a row does not fit the model; nothing of the request is queued.
-            Overloaded: too many rows wait already.
+            Overloaded: too many rows wait already, or they cannot be scored in time.
             TooLarge: the request alone has more rows than may ever wait.
+            Expired: the deadline is over.
         """
         count = len(rows)
         if count > self._queue_limit:
             raise TooLarge(f"{count} rows in one request, at most {self._queue_limit} are taken: send them in parts")
-        if self._queued_rows + count > self._queue_limit:
-            raise self._overloaded(count)
         packed = np.empty((count, self._width), dtype=np.float32)
         view = packed.reshape(-1).data.cast("B")
         for index, row in enumerate(rows):
-            self._packer.pack(view, index * self._packer.row_bytes, row, f"{path}[{index}]")
-        future: asyncio.Future[Scores] = self._loop.create_future()
-        if count:
-            self._spread(packed, future)
-        else:
-            future.set_result([])
-        return future
+            self._pack(view, index * self._row_bytes, row, f"{path}[{index}]")
+        member.count = count
+        with self._lock:
+            self._admit(count, member.deadline)
+            if count:
+                self._spread(packed, member)
+        if not count:
+            member.answer([])
 
-    def _spread(self, packed: npt.NDArray[np.float32], future: asyncio.Future[Scores]) -> None:
+    def _spread(self, packed: npt.NDArray[np.float32], member: Member) -> None:
         """Copy rows behind those that wait, over as many blocks as they need."""
-        first = self._max_rows - self._block_with_room().used
+        first = self._max_rows - (self._filling or self._open()).used
         starts = [0, *range(first, len(packed), self._max_rows)]
-        ticket = Ticket(future, len(starts))
-        for part, start in enumerate(starts):
-            block = self._block_with_room()
-            share = packed[start : starts[part + 1] if part + 1 < len(starts) else None]
+        shares = [packed[start : start + (self._max_rows if number else first)] for number, start in enumerate(starts)]
+        gathered: list[Scores | None] = [None] * len(shares)
+        for number, share in enumerate(shares):
+            block = self._filling or self._open()
             block.rows[block.used : block.used + len(share)] = share
-            self._enter(block, ticket, part, len(share))
+            self._enter(block, Part(member, number, len(share), gathered))
 
-    def _enter(self, block: Block, ticket: Ticket, part: int, count: int) -> None:
+    def _enter(self, block: Block, member: Member) -> None:
         if not block.used:
             block.first_at = self._clock()
-        block.members.append(Member(ticket, part, block.used, count))
-        block.used += count
-        self._queued_rows += count
-        self._schedule()
+            if self._in_flight is not None:
+                block.closed_by = "landing"
+        member.start = block.used
+        block.used += member.count
+        block.members.append(member)
+        if member.deadline < block.deadline:  # noqa: PLR1730 - once a request, and `min` takes four times as long
+            block.deadline = member.deadline
+        self._queued_rows += member.count
+        if block.used == self._max_rows:
+            block.closed_by = "full"
+            self._filling = None
+        if not self._flush_scheduled:
+            self._schedule()
 
     def _schedule(self) -> None:
         if not self._flush_scheduled and self._in_flight is None:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._turns.soon(self.flush)
 
-    def _block_with_room(self) -> Block:
-        if self._waiting and self._waiting[-1].used < self._max_rows:
-            return self._waiting[-1]
-        block = self._free.pop() if self._free else Block(self._max_rows, self._width)
+    def _open(self) -> Block:
+        """A block with room, behind those that wait."""
+        self._filling = block = self._free.pop() if self._free else Block(self._engine, self._max_rows)
         self._waiting.append(block)
         return block
 
-    def _overloaded(self, rows: int) -> Overloaded:
-        return Overloaded(f"{self._queued_rows} rows wait, at most {self._queue_limit} may: {rows} more were refused")
+    # admission
 
-    def _flush(self) -> None:
-        """Run one block: inline if that is short, else on the thread; the next one gets its own turn of the loop."""
-        self._flush_scheduled = False
-        if self._in_flight is not None or not self._waiting:
+    def _admit(self, rows: int, deadline: float) -> None:
+        """Refuse before anything is spent on it what could not be answered, or not in time."""
+        queued = self._queued_rows
+        if queued + rows > self._queue_limit:
+            raise self._refused(
+                "rows", f"{queued} rows wait, at most {self._queue_limit} may: {rows} more were refused"
+            )
+        if queued and queued + rows > self._admitted_rows:
+            raise self._refused(
+                "wait",
+                f"{queued} rows wait, about {self._wait_us(queued) / 1e3:.3g} ms of work: {rows} more were refused",
+            )
+        if deadline == math.inf:
             return
-        block = self._waiting.popleft()
-        self._queued_rows -= block.used
-        block.drop_cancelled()
+        left_us = 1e6 * (deadline - self._clock())
+        if left_us <= 0:
+            self._observer.refused("expired")
+            raise Expired("the deadline is over")
+        needed_us = self._wait_us(queued + rows)
+        if needed_us > left_us:
+            raise self._refused(
+                "deadline", f"scoring takes about {needed_us / 1e3:.3g} ms, the deadline leaves {left_us / 1e3:.3g} ms"
+            )
+
+    def _refused(self, reason: str, text: str) -> Overloaded:
+        self._observer.refused(reason)
+        return Overloaded(text)
+
+    def _wait_us(self, rows: int) -> float:
+        """Predicted time until that many rows, behind the block in flight, are scored."""
+        running = self._in_flight.used if self._in_flight is not None else 0
+        predict = self._engine.cost.predict_us
+        full, rest = divmod(rows, self._max_rows)
+        return (
+            full * predict(self._max_rows) + (predict(rest) if rest else 0.0) + (predict(running) if running else 0.0)
+        )
+
+    def _rows_in_time(self) -> int:
+        """How many rows `queue_limit_ms` is enough for, by what runs have cost so far."""
+        full_us = self._engine.cost.predict_us(self._max_rows)
+        rows = self._queue_limit_us / full_us * self._max_rows if full_us else math.inf
+        return int(min(max(rows, 1), self._queue_limit))
+
+    # runs
+
+    def flush(self) -> None:
+        """Run one block: here if that is short, else on the executor; the next one gets a turn of its own."""
+        with self._lock:
+            self._flush_scheduled = False
+            if self._in_flight is not None or not self._waiting:
+                return
+            block = self._in_flight = self._waiting.popleft()
+            if block is self._filling:
+                self._filling = None
+            self._queued_rows -= block.used
+        now = self._clock()
+        if block.deadline <= now:
+            self._expire(block, now)
+        block.drop_finished()
+        waited = now - block.first_at
         if not block.used:
-            self._recycle(block)
+            self._release(block)
         elif self._engine.cost.predict_us(block.used) <= self._inline_limit_us:
-            waited = self._clock() - block.first_at
-            self._finish(block, self._run(block), waited)
+            self._complete(block, *self._run(block), waited)
         else:
-            self._launch(block)
-        if self._queued_rows:
-            self._schedule()
+            self._launch(block, waited)
 
-    def _launch(self, block: Block) -> None:
-        waited = self._clock() - block.first_at
+    def _expire(self, block: Block, now: float) -> None:
+        for member in block.members:
+            if member.deadline <= now and not member.finished:
+                self._observer.refused("expired")
+                member.fail(Expired("the deadline passed while the request waited"))
+
+    def _launch(self, block: Block, waited: float) -> None:
+        def run() -> None:
+            outcomes, took = self._run(block)
+            self._turns.land(lambda: self._complete(block, outcomes, took, waited))
+
         try:
-            run = self._loop.run_in_executor(self._executor, self._run, block)
+            self._executor.submit(run)
         except RuntimeError as error:  # the executor is shut down: the process is stopping
-            self._finish(block, ([(block.members, error)], 0.0), waited)
-            return
-        self._in_flight = block
-        run.add_done_callback(lambda done: self._landed(block, done, waited))
-
-    def _landed(self, block: Block, run: asyncio.Future[tuple[list[Outcome], float]], waited: float) -> None:
-        self._in_flight = None
-        try:
-            done = run.result()
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - `_run` does not raise: the run itself was given up
-            done = [(block.members, RuntimeError("the run was given up"))], 0.0
-        self._finish(block, done, waited)
-        if self._queued_rows:
-            self._schedule()
+            self._complete(block, [(block.members, error)], 0.0, waited)
 
     def _run(self, block: Block) -> tuple[list[Outcome], float]:
-        """Score a block; the one part that may be on a thread."""
+        """Score a block; what may be on a thread of the executor."""
         start = self._clock()
-        outcomes = self._score(block, block.members)
+        outcomes: list[Outcome]
+        try:
+            outcomes = [(block.members, block.run(block.used))]
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raises is one request's 500, not the batch's
+            outcomes = self._isolate(block, block.members, error)
         return outcomes, self._clock() - start
 
-    def _score(self, block: Block, members: list[Member]) -> list[Outcome]:
+    def _isolate(self, block: Block, members: list[Member], error: Exception) -> list[Outcome]:
         """If a batch fails, only the culprit fails: halves are run again until it stands alone."""
+        if len(members) == 1:
+            return [(members, error)]
+        middle = len(members) // 2
+        return [outcome for half in (members[:middle], members[middle:]) for outcome in self._score(block, half)]
+
+    def _score(self, block: Block, members: list[Member]) -> list[Outcome]:
         first, last = members[0], members[-1]
         try:
             return [(members, self._engine.run(block.rows[first.start : last.start + last.count]))]
-        except Exception as error:  # noqa: BLE001 - whatever the runtime raises is one request's 500, not the batch's
-            if len(members) == 1:
-                return [(members, error)]
-            half = len(members) // 2
-            return self._score(block, members[:half]) + self._score(block, members[half:])
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._isolate(block, members, error)
 
-    def _finish(self, block: Block, run: tuple[list[Outcome], float], waited: float) -> None:
-        outcomes, took = run
-        self._engine.cost.observe(block.used, took * 1e6)
-        for members, scores in outcomes:
-            start, end = members[0].start, members[-1].start + members[-1].count
-            if isinstance(scores, Exception):
-                _log.error("scoring %d rows failed", end - start, exc_info=scores)
-                self._observer.failed(end - start)
-                for member in members:
-                    member.ticket.fail(Internal("scoring failed"))
-            elif math.isfinite(scores.sum()):
-                self._observer.ran(block.rows[start:end], scores, took_s=took, waited_s=waited)
-                answers = scores.tolist()
-                for member in members:
-                    begin = member.start - start
-                    member.ticket.answer(member.part, answers[begin : begin + member.count])
-            else:
-                self._answer_finite(block, members, scores, took, waited)
-        self._recycle(block)
+    def _complete(self, block: Block, outcomes: list[Outcome], took: float, waited: float) -> None:
+        """Answer everybody and let the next block run, whatever happens."""
+        try:
+            self._engine.cost.observe(block.used, took * 1e6)
+            for members, scores in outcomes:
+                self._answer(block, members, scores, took, waited)
+        except Exception:  # noqa: BLE001 - a defect, which must not leave callers waiting or the batcher stuck
+            _log.exception("answering %d rows failed", block.used)
+            for member in block.members:
+                member.fail(Internal("scoring failed"))
+        finally:
+            self._release(block)
 
-    def _answer_finite(
-        self, block: Block, members: list[Member], scores: npt.NDArray[np.float32], took: float, waited: float
+    def _answer(
+        self,
+        block: Block,
+        members: list[Member],
+        scores: npt.NDArray[np.float32] | Exception,
+        took: float,
+        waited: float,
     ) -> None:
-        """Some row's probabilities are not finite: only the requests that hold such a row are refused."""
-        origin = members[0].start
-        for member in members:
-            begin = member.start - origin
-            part = scores[begin : begin + member.count]
-            if np.isfinite(part).all():
-                rows = block.rows[member.start : member.start + member.count]
-                self._observer.ran(rows, part, took_s=took, waited_s=waited)
-                member.ticket.answer(member.part, part.tolist())
-            else:
-                self._observer.failed(member.count)
-                member.ticket.fail(Unanswerable("the model has no finite probability for these values"))
+        start, end = members[0].start, members[-1].start + members[-1].count
+        if isinstance(scores, Exception):
+            _log.error("scoring %d rows failed", end - start, exc_info=scores)
+            self._observer.failed(end - start)
+            for member in members:
+                member.fail(Internal("scoring failed"))
+        elif _finite(scores):
+            self._observer.ran(
+                block.rows[start:end], scores, took_s=took, waited_s=waited, closed_by=block.closed_by
+            )  # fmt: skip
+            answers = scores.tolist()
+            if len(members) == len(answers):
+                for member, answer in zip(members, answers, strict=True):
+                    member.answer([answer])
+                return
+            for member in members:
+                begin = member.start - start
+                member.answer(answers[begin : begin + member.count])
+        elif len(members) == 1:
+            self._observer.failed(end - start)
+            members[0].fail(Unanswerable("the model has no finite probability for these values"))
+        else:  # only the requests that hold such a row are refused
+            for member in members:
+                begin = member.start - start
+                self._answer(block, [member], scores[begin : begin + member.count], took, waited)
 
-    def _recycle(self, block: Block) -> None:
-        block.clear()
-        self._free.append(block)
+    def _release(self, block: Block) -> None:
+        with self._lock:
+            self._in_flight = None
+            block.clear()
+            self._free.append(block)
+            self._runs += 1
+            if not self._runs % _RUNS_A_LOOK:
+                self._admitted_rows = self._rows_in_time()
+            if self._queued_rows:
+                self._schedule()
+
+
+def _finite(scores: npt.NDArray[np.float32]) -> bool:
+    """Whether every probability is a number: their sum is none if one of them is none."""
+    return math.isfinite(scores.item(0) + scores.item(1) if scores.size == 2 else np.add.reduce(scores, axis=None))

@@ -30,20 +30,29 @@ _INTERVAL_S = 0.1
 class DriftFeed:
     """One generation's rows on their way to its window; two chunks, one filling and one being counted."""
 
-    def __init__(self, reference: Reference, *, window_rows: int, horizon_s: float) -> None:
+    def __init__(self, reference: Reference, *, classes: int, window_rows: int, horizon_s: float) -> None:
         width = len(reference.features)
         self.dropped = 0
         # `_lock` guards the filling chunk and its fill; `_counting` guards the window.
         self._lock = threading.Lock()
         self._counting = threading.Lock()
-        self._filling = _Chunk(width)
-        self._spare = _Chunk(width)
+        self._filling = _Chunk(width, classes)
+        self._spare = _Chunk(width, classes)
         self._window = DriftWindow(reference, window_rows=window_rows, horizon_s=horizon_s)
 
     def put(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> int:
         """Copy a batch in; returns how many rows found no room."""
+        asked = len(rows)
         with self._lock:
-            return self._filling.put(rows, probabilities)
+            chunk = self._filling
+            start, end = chunk.used, chunk.used + len(rows)
+            if end > _CHUNK_ROWS:
+                end = _CHUNK_ROWS
+                rows, probabilities = rows[: end - start], probabilities[: end - start]
+            chunk.rows[start:end] = rows
+            chunk.probabilities[start:end] = probabilities
+            chunk.used = end
+            return asked - (end - start)
 
     def count(self) -> None:
         """Count what has come; called from the monitor's thread, or by whoever wants a verdict now."""
@@ -52,7 +61,7 @@ class DriftFeed:
                 if not self._filling.used:
                     return
                 full, self._filling = self._filling, self._spare
-            self._window.add(full.rows[: full.used], full.scores[: full.used])
+            self._window.add(full.rows[: full.used], score_of(full.probabilities[: full.used]))
             full.used = 0
             self._spare = full
 
@@ -64,18 +73,10 @@ class DriftFeed:
 
 
 class _Chunk:
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, classes: int) -> None:
         self.rows = np.empty((_CHUNK_ROWS, width), dtype=np.float32)
-        self.scores = np.empty(_CHUNK_ROWS, dtype=np.float64)
+        self.probabilities = np.empty((_CHUNK_ROWS, classes), dtype=np.float32)
         self.used = 0
-
-    def put(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> int:
-        taken = min(len(rows), _CHUNK_ROWS - self.used)
-        end = self.used + taken
-        self.rows[self.used : end] = rows[:taken]
-        self.scores[self.used : end] = score_of(probabilities[:taken])
-        self.used = end
-        return len(rows) - taken
 
 
 class DriftMonitor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.reply import Reply
+if TYPE_CHECKING:
+    from gateway.reply import Answer
+
 
 __all__ = [
     "BadRequest",
+    "Expired",
     "GatewayError",
     "Internal",
     "NotFound",
@@ -72,6 +75,12 @@ class Overloaded(GatewayError):  # noqa: N818
     retry_after_s = 1
 
 
+class Expired(GatewayError):  # noqa: N818
+    """The caller's deadline passed before the model could run."""
+
+    status = 504
+
+
 class NotReady(GatewayError):  # noqa: N818
     """The model is known but not loaded yet."""
 
@@ -92,10 +101,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def problem(status: int, detail: str, request_id: str, retry_after_s: int | None) -> Reply[Any]:
+def problem(status: int, detail: str, request_id: str, retry_after_s: int | None) -> Answer:
     """The answer for an error: the same bytes whatever lane it happened on."""
     headers = [("content-type", "application/problem+json"), ("x-request-id", request_id)]
     if retry_after_s is not None:
         headers.append(("retry-after", str(retry_after_s)))
     title = HTTPStatus(status).phrase
-    return Reply(status, headers, _encode(Problem(title=title, status=status, detail=detail, request_id=request_id)))
+    return status, headers, _encode(Problem(title=title, status=status, detail=detail, request_id=request_id))

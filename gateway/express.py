@@ -1,16 +1,16 @@
 """The express lane: a marked Litestar handler, compiled so that a request reaches it without Litestar in between.
 
-The handler stays an ordinary typed handler; what the lane needs is read off its signature once, at start: the body's
-msgspec type, the path parameter, the headers it asks for. A lane takes a request only if method, path and content type
-match and nothing unusual is asked; all else goes over the bridge to the same handler through Litestar, so that rare
-HTTP has one implementation.
+The handler stays an ordinary typed handler; what the lane needs is read off it once, at start: from its signature the
+body's msgspec type, the path parameter and the headers, from its mark the function that it calls. A lane takes a
+request only if method, path and content type match and nothing unusual is asked; all else goes over the bridge to the
+same handler through Litestar, so that rare HTTP has one implementation.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from litestar.dto import MsgspecDTO
@@ -19,9 +19,10 @@ from litestar.params import HeaderParameter
 from litestar.utils.empty import value_or_default
 
 from gateway.errors import BadRequest, GatewayError, Internal, UnsupportedMediaType
+from gateway.tickets import Member, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from litestar._openapi.schema_generation import SchemaCreator
     from litestar.handlers import HTTPRouteHandler
@@ -29,19 +30,18 @@ if TYPE_CHECKING:
     from litestar.typing import FieldDefinition
 
     from gateway.admission import Admission
-    from gateway.reply import Reply
+    from gateway.reply import Answer
+    from gateway.tickets import Scores
 
-__all__ = ["EXPRESS", "ExpressBody", "ExpressRoute", "ExpressTable", "decode_body"]
+__all__ = ["EXPRESS", "Arriving", "ExpressBody", "ExpressRoute", "ExpressTable", "decode_body"]
 
 _log = logging.getLogger("hotgate.express")
 
 EXPRESS = "hotgate_express"
-"""Key in a handler's `opt` that marks it for the lane."""
+"""Key in a handler's `opt` that marks it for the lane, with the function that begins a request."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 _JSON = "application/json"
-# A request that carries one of these asks for something rare: Litestar answers it.
-UNUSUAL = ("content-encoding", "expect", "origin", "transfer-encoding")
 EMPTY_BODY = 'the body is empty: send JSON such as {"features": [...]}'
 
 
@@ -91,47 +91,93 @@ class ExpressBody(MsgspecDTO[T], Generic[T]):
         return schema_creator.for_field_definition(field_definition)
 
 
+class Headers(Protocol):
+    """A request's headers by lower-case name: granian's own, or a dict."""
+
+    def get(self, name: str, /) -> str | None:
+        """The first value."""
+
+    def __contains__(self, name: str, /) -> bool:
+        """Whether there is one."""
+
+
+class Arriving(Member, Protocol):
+    """A request before its rows are queued: whoever queues them says first how they are answered, and by when."""
+
+    @property
+    def arrived(self) -> float:
+        """When the request's head came, by the batcher's clock."""
+
+    deadline: float
+    finish: Callable[[Scores], Answer]
+    """Makes the answer of the probabilities."""
+
+
 class ExpressRoute:
-    """One marked handler: decodes, calls, and turns what goes wrong into the answer that Litestar would give."""
+    """One marked handler, without Litestar around it.
+
+    What the handler does is in the function that marks it, which the handler calls as well: it queues the rows for a
+    member. The handler's signature says what goes in: the type of the body, the path's parameter, the headers.
+    """
 
     def __init__(self, path: str, handler: HTTPRouteHandler, admission: Admission) -> None:
-        function = handler.fn
+        function: Any = handler.fn
         hints = get_type_hints(function, include_extras=True)
         self.path = path
-        self._function: Callable[..., Awaitable[Reply[Any]]] = function
+        self._begin: Callable[..., None] = handler.opt[EXPRESS]
         self._admission = admission
         self._decoder = msgspec.json.Decoder(hints["data"])
-        self._headers = _header_parameters(hints)
-        self._parameter = _path_parameter(path)
-        expected = {"data", "return", *self._headers, *([self._parameter] if self._parameter else [])}
-        if unknown := set(inspect.signature(function).parameters) - expected:
+        self._decode = self._decoder.decode
+        headers = _header_parameters(hints)
+        self._headers = tuple(headers.values())
+        parameter = _path_parameter(path)
+        known = {"data", *([parameter] if parameter else []), *headers}
+        if unknown := set(inspect.signature(function).parameters) - known:
             raise ImproperlyConfiguredException(f"{path}: the express lane cannot give parameter {sorted(unknown)}")
+        taken = list(inspect.signature(self._begin).parameters)[3:]
+        if taken != list(headers):
+            raise ImproperlyConfiguredException(f"{path}: its function takes {taken}, the handler has {list(headers)}")
 
-    async def answer(self, parameter: str | None, header: Callable[[str], str | None], body: bytes) -> Reply[Any]:
-        """Answer one request; never raises.
+    def begin(self, member: Arriving, parameter: str | None, headers: Headers, body: bytes) -> None:
+        """Decode a request and queue its rows.
 
         Args:
+            member: is told how to answer, and then what.
             parameter: the path parameter's value, if the route has one.
-            header: looks a header up by lower-case name.
+            headers: by lower-case name.
             body: the whole body.
+
+        Raises:
+            GatewayError: the body is not of the handler's type, or the function refuses.
         """
-        arguments = {name: header(key) for name, key in self._headers.items()}
-        if self._parameter is not None:
-            arguments[self._parameter] = parameter
         try:
-            return await self._function(data=decode_body(self._decoder, body), **arguments)
-        except GatewayError as error:
-            return self._admission.refuse(error, header("x-request-id"))
-        except Exception:  # noqa: BLE001 - the root of a request: logged here, and nothing of it is shown
-            _log.exception("%s failed", self.path)
-            return self._admission.refuse(Internal("internal error"), header("x-request-id"))
+            data = self._decode(body)
+        except Exception:  # noqa: BLE001 - decoded again for the client's words
+            data = decode_body(self._decoder, body)
+        self._begin(member, data, parameter, *map(headers.get, self._headers))
+
+    def failed(self, error: BaseException, headers: Headers) -> Answer:
+        """The answer for what went wrong; a defect is logged and nothing of it is shown."""
+        if not isinstance(error, GatewayError):
+            _log.error("%s failed", self.path, exc_info=error)
+            error = Internal("internal error")
+        return self._admission.refuse(error, headers.get("x-request-id"))
+
+    async def answer(self, parameter: str | None, headers: Headers, body: bytes) -> Answer:
+        """Answer one request on the event loop; never raises but for a caller who leaves."""
+        ticket = Ticket(self._admission.arrival())
+        try:
+            self.begin(ticket, parameter, headers, body)
+            return ticket.finish(await ticket)
+        except Exception as error:  # noqa: BLE001 - the root of a request
+            return self.failed(error, headers)
 
 
 class ExpressTable:
     """The compiled routes, looked up by path."""
 
     def __init__(self, handlers: list[tuple[str, HTTPRouteHandler]], admission: Admission) -> None:
-        self._exact: dict[str, ExpressRoute] = {}
+        self._exact: dict[str, tuple[ExpressRoute, None]] = {}
         self._prefixes: list[tuple[str, ExpressRoute]] = []
         for path, handler in handlers:
             _refuse_layers(path, handler)
@@ -139,13 +185,13 @@ class ExpressTable:
             if "{" in path:
                 self._prefixes.append((path[: path.index("{")], route))
             else:
-                self._exact[path] = route
+                self._exact[path] = route, None
 
     def find(self, path: str) -> tuple[ExpressRoute, str | None] | None:
         """The route for a path and its parameter; `None` for what is not on the lane."""
-        route = self._exact.get(path)
-        if route is not None:
-            return route, None
+        found = self._exact.get(path)
+        if found is not None:
+            return found
         for prefix, candidate in self._prefixes:
             if path.startswith(prefix):
                 parameter = path[len(prefix) :]
@@ -154,14 +200,22 @@ class ExpressTable:
         return None
 
 
-def takes(header: Callable[[str], str | None], max_body_bytes: int) -> bool:
-    """Whether the lane takes a POST with these headers: plain JSON of a stated, allowed length."""
-    if header("content-type") != _JSON:
-        return False
-    length = header("content-length")
-    if length is None or not (length.isascii() and length.isdigit()) or int(length) > max_body_bytes:
-        return False
-    return all(header(name) is None for name in UNUSUAL)
+def takes(headers: Headers, max_body_bytes: int) -> int | None:
+    """The body's length if a lane takes a POST with these headers: plain JSON of a stated, allowed length."""
+    if headers.get("content-type") != _JSON:
+        return None
+    stated = headers.get("content-length")
+    if (
+        stated is None
+        or not stated.isdecimal()
+        or "content-encoding" in headers
+        or "expect" in headers
+        or "origin" in headers
+        or "transfer-encoding" in headers
+    ):
+        return None
+    length = int(stated)
+    return length if length <= max_body_bytes else None
 
 
 def _header_parameters(hints: dict[str, Any]) -> dict[str, str]:

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 
     from gateway.sync.status import SyncStatus
 
-__all__ = ["Metrics"]
+__all__ = ["CLOSED_BY", "REFUSED_FOR", "ROWS", "SECONDS", "Metrics"]
 
 _ROLE = ("model", "role")
 _MODEL = (*_ROLE, "version")
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.5, 1.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.5, 1.0)
+CLOSED_BY = ("turn", "full", "landing")
+"""Why a batch was closed: all that was coming was in, it was full, or the run before it ended."""
+REFUSED_FOR = ("rows", "wait", "deadline", "expired")
+"""Why a request was turned away: `queue_limit_rows`, `queue_limit_ms`, a deadline not to be met, or over."""
 
 
 class Metrics:
-    """The worker's metrics; updated once a batch, never once a request, but for errors."""
+    """The worker's metrics; updated beside the request path, but for errors."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._shared = bool(environ.get(METRICS_DIR))
@@ -40,15 +44,21 @@ class Metrics:
         self.rows = Counter("hotgate_rows", "Rows scored.", _MODEL, registry=registry)
         self.failed_rows = Counter("hotgate_failed_rows", "Rows without an answer.", _MODEL, registry=registry)
         self.batch_rows = Histogram(
-            "hotgate_batch_rows", "Rows in one run.", _MODEL, buckets=_ROWS, registry=registry
+            "hotgate_batch_rows", "Rows in one run.", _MODEL, buckets=ROWS, registry=registry
         )  # fmt: skip
         self.run_seconds = Histogram(
-            "hotgate_run_seconds", "Time of one run of the model.", _MODEL, buckets=_SECONDS, registry=registry
+            "hotgate_run_seconds", "Time of one run of the model.", _MODEL, buckets=SECONDS, registry=registry
         )
         self.queue_seconds = Histogram(
-            "hotgate_queue_seconds", "Time from a batch's first row to its run.", _MODEL, buckets=_SECONDS,
+            "hotgate_queue_seconds", "Time from a batch's first row to its run.", _MODEL, buckets=SECONDS,
             registry=registry,
         )  # fmt: skip
+        self.batches = Counter(
+            "hotgate_batches", "Runs, by what closed their batch.", (*_MODEL, "release_reason"), registry=registry
+        )
+        self.refused = Counter(
+            "hotgate_refused", "Requests turned away, by reason.", (*_MODEL, "reason"), registry=registry
+        )
         self.errors = Counter("hotgate_errors", "Requests answered with an error.", ("status",), registry=registry)
         self.swaps = Counter("hotgate_swaps", "Versions published to the slot.", _ROLE, registry=registry)
         self.swap_failures = Counter(
@@ -56,6 +66,10 @@ class Metrics:
         )
         self.loaded = Gauge(
             "hotgate_model_loaded", "Workers in which this version serves.", (*_MODEL, "sha256"),
+            multiprocess_mode="livesum", registry=registry,
+        )  # fmt: skip
+        self.lane = Gauge(
+            "hotgate_lane", "Workers that take scoring requests on this lane.", ("lane",),
             multiprocess_mode="livesum", registry=registry,
         )  # fmt: skip
         self.ready = Gauge(
@@ -77,6 +91,11 @@ class Metrics:
             "hotgate_registry_quarantined", "Versions that were judged and are not served.",
             multiprocess_mode="livemostrecent", registry=registry,
         )  # fmt: skip
+
+    def tell_lane(self, lane: str) -> None:
+        """Say which lane this worker's scoring requests take."""
+        for name in ("direct", "loop", "off"):
+            self.lane.labels(name).set(name == lane)
 
     def tell_registry(self, status: SyncStatus) -> None:
         """Take over what the sidecar last said."""

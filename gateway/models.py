@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from gateway.generation import Generation, Slot
 from gateway.observer import GenerationObserver
 from gateway.schemas import ModelHealth
 from gateway.store import Manifest, StoreError
+from gateway.turns import LoopTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.metrics import Metrics
     from gateway.settings import GatewaySettings
     from gateway.store import Entry, ModelStore
+    from gateway.turns import Turns
 
 __all__ = ["Models"]
 
@@ -53,9 +56,12 @@ class Models:
         self._wanted = frozenset(wanted)
         self._clock = clock
         self._slots: dict[str, Slot] = {}
+        # What requests look up, made anew after every change: each model by name, the default one as None.
+        self._serving: dict[str | None, Generation] = {}
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="hotgate-load")
         self._scorer = ThreadPoolExecutor(1, thread_name_prefix="hotgate-score")
         self._manifest = Manifest()
+        self.turns: Turns | None = None
 
     def __repr__(self) -> str:
         """For operators: every slot."""
@@ -79,6 +85,9 @@ class Models:
             NotFound: no such model, or no name and several models.
             NotReady: it is known but not loaded.
         """
+        found = self._serving.get(name)
+        if found is not None:
+            return found
         if name is None:
             name = self._default()
         slot = self._slots.get(name)
@@ -105,6 +114,7 @@ class Models:
         for name in [name for name in self._slots if name not in manifest.models]:
             _log.info("%s is gone from the store", name)
             self._retire(self._slots.pop(name))
+            self._index()
         for name, roles in manifest.models.items():
             if roles.champion is not None:
                 await self._follow_one(self._slots.setdefault(name, Slot(name)), roles.champion)
@@ -127,12 +137,23 @@ class Models:
         if current is not None:
             self._gauge(current).set(0)
         slot.publish(generation, now=self._clock(), hold_s=self._settings.hold_previous_s)
+        self._index()
         self._gauge(generation).set(1)
         self._metrics.swaps.labels(slot.name, "champion").inc()
         _log.info(
             "%s serves version %s (%s), loaded in %.0f ms",
             slot.name, entry.version, entry.sha256[:12], 1e3 * (self._clock() - started),
         )  # fmt: skip
+
+    def _index(self) -> None:
+        serving: dict[str | None, Generation] = {
+            name: slot.current for name, slot in self._slots.items() if slot.current is not None
+        }
+        with contextlib.suppress(NotFound):
+            default = serving.get(self._default())
+            if default is not None:
+                serving[None] = default
+        self._serving = serving
 
     async def _make(self, slot: Slot, entry: Entry) -> Generation:
         held = slot.held(entry.sha256)
@@ -146,17 +167,18 @@ class Models:
             engine,
             observer,
             self._scorer,
-            max_rows=settings.max_batch_rows,
-            queue_limit_rows=settings.queue_limit_rows,
-            inline_limit_us=settings.inline_limit_us,
+            self.turns or LoopTurns(asyncio.get_running_loop()),
+            settings,
         )
         self._monitor.add(observer.feed)
-        return Generation(slot.name, entry.version, entry.sha256, engine, batcher, observer.feed)
+        return Generation(slot.name, entry.version, entry.sha256, engine, batcher, observer)
 
     def _gauge(self, generation: Generation) -> Gauge:
         return self._metrics.loaded.labels(generation.name, "champion", generation.version, generation.sha256)
 
     def _retire(self, slot: Slot) -> None:
+        for generation in slot.generations:
+            generation.observer.carry()
         if slot.current is not None:
             self._gauge(slot.current).set(0)
             self._monitor.remove(slot.current.feed)
@@ -166,11 +188,18 @@ class Models:
         settings = self._settings
         return prepare(data, max_rows=settings.max_batch_rows, threads=settings.intra_op_threads)
 
+    def carry(self) -> None:
+        """Bring the metrics of all generations up to date."""
+        for slot in self._slots.values():
+            for generation in slot.generations:
+                generation.observer.carry()
+
     def expire(self) -> None:
         """Release held generations whose time is over."""
         for slot in self._slots.values():
             gone = slot.expire(self._clock())
             if gone is not None:
+                gone.observer.carry()
                 self._monitor.remove(gone.feed)
                 _log.info("%s version %s is released", slot.name, gone.version)
 

@@ -11,11 +11,12 @@ from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from gateway import scoring
 from gateway.errors import Problem
 from gateway.express import EXPRESS, ExpressBody
 from gateway.reply import JSON_HEADER, Reply
 from gateway.schemas import Health, Prediction, Predictions, PredictRequest
+from gateway.scoring import Scoring
+from gateway.tickets import Ticket
 from monitoring import FeatureDrift
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ RequestId = Annotated[
     ),
 ]
 
+Deadline = Annotated[
+    str | None,
+    HeaderParameter(name="X-Deadline-Ms", description="Milliseconds from the head within which an answer is wanted."),
+]
 
 _PROBLEMS = {
     400: ResponseSpec(Problem, description="The body or a header is wrong; the detail names the path of the value."),
@@ -40,7 +45,10 @@ _PROBLEMS = {
     413: ResponseSpec(Problem, description="The body is too large, or has too many rows."),
     415: ResponseSpec(Problem, description="The body is not JSON."),
     422: ResponseSpec(Problem, description="The model has no finite answer for these values."),
-    503: ResponseSpec(Problem, description="Overloaded or not loaded yet; Retry-After says when to come back."),
+    503: ResponseSpec(
+        Problem, description="Overloaded, not to be had by the deadline, or not loaded yet; Retry-After says more."
+    ),
+    504: ResponseSpec(Problem, description="The deadline passed before the model could run."),
 }
 _STAMPS = [
     ResponseHeader(name=name, description=text, documentation_only=True)
@@ -80,28 +88,41 @@ def _report(generation: Generation) -> DriftReport:
 
 def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
     """The routes that are also compiled into the express lane, by path."""
-    models, admission = worker.models, worker.admission
+    admission = worker.admission
+    begin = Scoring(worker.models, admission).begin
     common: dict[str, Any] = {
         "status_code": 200,
         "dto": ExpressBody.of(PredictRequest),
-        "opt": {EXPRESS: True},
+        "opt": {EXPRESS: begin},
         "responses": _PROBLEMS,
         "response_headers": _STAMPS,
         "raises": [],
         "tags": ["scoring"],
     }
 
+    async def answered(
+        data: PredictRequest, model: str | None, request_id: str | None, deadline: str | None
+    ) -> Reply[Prediction | Predictions]:
+        ticket = Ticket(admission.arrival())
+        begin(ticket, data, model, request_id, deadline)
+        return Reply(*ticket.finish(await ticket))
+
     @post("/predict", **common)
-    async def predict(data: JSONBody[PredictRequest], request_id: RequestId = None) -> Reply[Prediction | Predictions]:
+    async def predict(
+        data: JSONBody[PredictRequest], request_id: RequestId = None, deadline: Deadline = None
+    ) -> Reply[Prediction | Predictions]:
         """Score one row (`features`) or many (`instances`) by the default model."""
-        return await scoring.predict(models.find(None), data, admission.request_id(request_id))
+        return await answered(data, None, request_id, deadline)
 
     @post("/predict/{model:str}", **common)
     async def predict_by(
-        data: JSONBody[PredictRequest], model: FromPath[str], request_id: RequestId = None
+        data: JSONBody[PredictRequest],
+        model: FromPath[str],
+        request_id: RequestId = None,
+        deadline: Deadline = None,
     ) -> Reply[Prediction | Predictions]:
         """Score one row or many by the named model."""
-        return await scoring.predict(models.find(model), data, admission.request_id(request_id))
+        return await answered(data, model, request_id, deadline)
 
     return [("/predict", predict), ("/predict/{model:str}", predict_by)]
 

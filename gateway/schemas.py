@@ -13,14 +13,14 @@ Value = float | None
 Row = list[Value] | dict[str, Value]
 
 
-class PredictRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PredictRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One row as `features`, or many as `instances`; a row is a list in the model's order or an object by name."""
 
     features: Row | UnsetType = UNSET
     instances: list[Row] | UnsetType = UNSET
 
 
-class RowPrediction(msgspec.Struct, frozen=True):
+class RowPrediction(msgspec.Struct, frozen=True, gc=False):
     """What the model says of one row."""
 
     prediction: bool | int | float | str
@@ -31,7 +31,7 @@ class RowPrediction(msgspec.Struct, frozen=True):
     """By label."""
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """The answer to one row."""
 
     model: str

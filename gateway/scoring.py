@@ -2,59 +2,88 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET
 
 from gateway.errors import BadRequest
-from gateway.reply import Reply
 from gateway.schemas import Prediction, Predictions, RowPrediction
 
 if TYPE_CHECKING:
+    from gateway.admission import Admission
+    from gateway.express import Arriving
     from gateway.generation import Generation
+    from gateway.models import Models
+    from gateway.reply import Answer
     from gateway.schemas import PredictRequest
+    from gateway.tickets import Scores
 
-__all__ = ["predict"]
+__all__ = ["Scoring"]
 
 _encode = msgspec.json.Encoder().encode
 
 
-async def predict(generation: Generation, request: PredictRequest, request_id: str) -> Reply[Prediction | Predictions]:
-    """Score one row or many by one generation.
+class Scoring:
+    """Begins a scoring request, on any lane."""
 
-    Raises:
-        BadRequest: neither or both of `features` and `instances` are there, or a value cannot be scored.
-        GatewayError: refused, or failed, as the batcher says.
-    """
-    answer: Prediction | Predictions
-    if request.features is not UNSET:
-        if request.instances is not UNSET:
-            raise BadRequest("send either `features` (one row) or `instances` (many), not both")
-        scores = await generation.batcher.submit_one(request.features, "$.features")
-        answer = _one(generation, scores[0], request_id)
-    elif request.instances is not UNSET:
-        scores = await generation.batcher.submit_many(request.instances, "$.instances")
-        rows = [_row(generation, probabilities) for probabilities in scores]
-        answer = Predictions(generation.name, generation.version, request_id, rows)
-    else:
-        raise BadRequest("send `features` (one row) or `instances` (many)")
-    return Reply(200, [*generation.stamp, ("x-request-id", request_id)], _encode(answer))
+    def __init__(self, models: Models, admission: Admission) -> None:
+        self._find = models.find
+        self._request_id = admission.request_id
+        self._deadline = admission.deadline
+
+    def begin(
+        self, member: Arriving, data: PredictRequest, model: str | None, request_id: str | None, deadline: str | None
+    ) -> None:
+        """Queue the rows of a request for one generation of a model.
+
+        Args:
+            member: is given `finish`, which makes the answer of probabilities, and then these, on whatever thread.
+            data: one row or many.
+            model: its name; None is the default model.
+            request_id: the caller's.
+            deadline: the caller's, in milliseconds from the head.
+
+        Raises:
+            BadRequest: neither or both of `features` and `instances` are there, or a value cannot be scored.
+            GatewayError: refused, as the batcher or the admission says.
+        """
+        given = self._request_id(request_id)
+        generation = self._find(model)
+        member.deadline = self._deadline(deadline, member.arrived)
+        if data.features is not UNSET:
+            if data.instances is not UNSET:
+                raise BadRequest("send either `features` (one row) or `instances` (many), not both")
+            member.finish = partial(_answer_one, generation, given)
+            generation.batcher.submit_one(data.features, "$.features", member)
+        elif data.instances is not UNSET:
+            member.finish = partial(_answer_many, generation, given)
+            generation.batcher.submit_many(data.instances, "$.instances", member)
+        else:
+            raise BadRequest("send `features` (one row) or `instances` (many)")
 
 
-def _one(generation: Generation, probabilities: list[float], request_id: str) -> Prediction:
+def _answer_one(generation: Generation, request_id: str, scores: Scores) -> Answer:
+    (probabilities,) = scores
     best = probabilities.index(max(probabilities))
-    return Prediction(
+    found = Prediction(
         generation.name,
         generation.version,
         request_id,
         generation.classes[best],
         generation.labels[best],
-        dict(zip(generation.labels, probabilities, strict=True)),
+        generation.by_label(*probabilities),
     )
+    return 200, [*generation.stamp, ("x-request-id", request_id)], _encode(found)
+
+
+def _answer_many(generation: Generation, request_id: str, scores: Scores) -> Answer:
+    rows = [_row(generation, probabilities) for probabilities in scores]
+    found = Predictions(generation.name, generation.version, request_id, rows)
+    return 200, [*generation.stamp, ("x-request-id", request_id)], _encode(found)
 
 
 def _row(generation: Generation, probabilities: list[float]) -> RowPrediction:
     best = probabilities.index(max(probabilities))
-    labels = generation.labels
-    return RowPrediction(generation.classes[best], labels[best], dict(zip(labels, probabilities, strict=True)))
+    return RowPrediction(generation.classes[best], generation.labels[best], generation.by_label(*probabilities))

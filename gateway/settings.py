@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 __all__ = ["METRICS_DIR", "WORKER_CONFIG", "GatewaySettings", "WorkerConfig"]
@@ -18,16 +20,22 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     default_model: str | None = None
     """The model that `/predict` without a name serves; unset: the only model there is."""
-    express: bool = True
-    """Whether scoring routes take the express lane; off, everything goes through Litestar (slower, same answers)."""
+    lane: Literal["direct", "loop", "off"] = "direct"
+    """Way of scoring requests: `direct` on the server's thread (fastest), `loop` (event loop), `off` (Litestar)."""
+    batch_scheduling: bool = True
+    """Whether workers ask the kernel for SCHED_BATCH: threads finish before others wake."""
     max_body_bytes: int = 8 * 2**20
     """Largest request body, in bytes, 1024 or more."""
     max_batch_rows: int = 256
     """Most rows that are scored in one run, 1 to 65,536; larger requests are split."""
     queue_limit_rows: int = 8192
     """Most rows that may wait for one model; above it requests are refused with 503. At least `max_batch_rows`."""
+    queue_limit_ms: float = 100.0
+    """Longest predicted wait of a row for its run; above it requests are refused with 503. In milliseconds, above 0."""
+    deadline_ms: float | None = None
+    """Deadline of requests without `X-Deadline-Ms`, in milliseconds from their head, above 0; unset: none."""
     inline_limit_us: float = 1000.0
-    """A run predicted to take longer than this leaves the event loop for a thread, in microseconds, 0 or more."""
+    """A run predicted to take longer than this goes to a thread of its own, in microseconds, 0 or more."""
     intra_op_threads: int = 1
     """Threads of one run; more than one makes small batches slower. 1 to 64."""
     watch_interval_s: float = 0.1
@@ -47,6 +55,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
             ("max_body_bytes", 1024, None),
             ("max_batch_rows", 1, 65_536),
             ("queue_limit_rows", self.max_batch_rows, None),
+            ("queue_limit_ms", 0.001, None),
+            ("deadline_ms", 0.001, None),
             ("inline_limit_us", 0, None),
             ("intra_op_threads", 1, 64),
             ("watch_interval_s", 0.01, 60),
@@ -56,6 +66,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
             ("drift_horizon_s", 10, None),
         ):
             value = getattr(self, key)
+            if value is None:
+                continue
             if value < low or (high is not None and value > high):
                 bound = f"at least {low}" if high is None else f"{low} to {high}"
                 raise ValueError(f"{key} must be {bound}, not {value}")

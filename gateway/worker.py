@@ -17,12 +17,14 @@ from gateway.models import Models
 from gateway.schemas import Health
 from gateway.store import ModelStore, StoreError
 from gateway.sync.status import read_status
+from gateway.turns import LoopTurns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.settings import WorkerConfig
     from gateway.sync.status import SyncStatus
+    from gateway.turns import Turns
 
 __all__ = ["Worker"]
 
@@ -38,14 +40,15 @@ class Worker:
     def __init__(self, config: WorkerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = config.settings
         self.metrics = Metrics()
-        self.admission = Admission(self.metrics.errors)
+        self.admission = Admission(self.metrics.errors, self.settings.deadline_ms)
+        self.turns: Turns | None = None
         self.monitor = DriftMonitor()
-        self.draining = False
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock
         self._stamp: tuple[int, ...] | None = None
         self._retry_at = math.inf
+        self._told_ready: bool | None = None
 
     def __repr__(self) -> str:
         """For operators: state and models."""
@@ -54,7 +57,7 @@ class Worker:
     @property
     def status(self) -> str:
         """`draining`, `loading`, `degraded` or `ok`."""
-        if self.draining:
+        if self.admission.draining:
             return "draining"
         if self.models.missing or not self.models.slots:
             return "loading"
@@ -71,6 +74,7 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Load what the store names, then follow it until the block is left."""
         self.monitor.start()
+        self.models.turns = self.turns or LoopTurns(asyncio.get_running_loop())
         watch: asyncio.Task[None] | None = None
         try:
             await self._look()
@@ -83,6 +87,7 @@ class Worker:
                     await watch
             self.monitor.stop()
             self.models.close()
+            self.models.carry()
 
     async def _watch(self) -> None:
         while True:
@@ -106,11 +111,14 @@ class Worker:
                 if not any(slot.problem for slot in self.models.slots.values()):
                     self._retry_at = math.inf
         self.models.expire()
-        self.metrics.ready.set(self.ready)
+        self.models.carry()
+        if self.ready != self._told_ready:
+            self._told_ready = self.ready
+            self.metrics.ready.set(self.ready)
 
     def drain(self) -> None:
         """Say no on `/readyz` and close connections behind their answers from now on."""
-        self.draining = True
+        self.admission.draining = True
         self.metrics.ready.set(False)
 
     def health(self) -> Health:
@@ -125,6 +133,7 @@ class Worker:
 
     def render_metrics(self) -> bytes:
         """What `/metrics` answers."""
+        self.models.carry()
         status = self._registry()
         if status is not None:
             self.metrics.tell_registry(status)

@@ -27,7 +27,7 @@ class FakeMetadata:
 class FakeEngine:
     """Answers [1 - x, x] for a row that begins with x; raises for rows that begin with a poisoned value."""
 
-    def __init__(self, width=2, *, max_rows=8, run_us=0.0, missing="refused"):
+    def __init__(self, width=2, *, max_rows=8, run_us=1.0, missing="refused"):
         self.metadata = FakeMetadata(width, missing)
         self.cost = CostModel(max_rows)
         self.cost.observe(max_rows, run_us, rate=1.0)
@@ -51,6 +51,10 @@ class FakeEngine:
         answers[np.isin(rows[:, 0], list(self.nonfinite))] = np.nan
         return answers
 
+    def bind(self, rows):
+        """The same on a buffer."""
+        return lambda count: self.run(rows[:count])
+
 
 class Remembering:
     """A `BatchObserver`; copies rows, because they are only valid during the call."""
@@ -58,12 +62,19 @@ class Remembering:
     def __init__(self):
         self.rows = []
         self.failures = 0
+        self.closed_by = []
+        self.refusals = []
 
-    def ran(self, rows, scores, *, took_s, waited_s):
+    def ran(self, rows, scores, *, took_s, waited_s, closed_by):
         """Keep a copy."""
         assert len(rows) == len(scores)
         self.rows.extend(rows.copy().tolist())
+        self.closed_by.append(closed_by)
 
     def failed(self, rows):
         """Count."""
         self.failures += rows
+
+    def refused(self, reason):
+        """Remember."""
+        self.refusals.append(reason)

@@ -24,7 +24,7 @@ def reference():
 @pytest.fixture
 def feed(reference):
     """With a window that holds all that a test sends."""
-    return DriftFeed(reference, window_rows=10**9, horizon_s=3600.0)
+    return DriftFeed(reference, classes=2, window_rows=10**9, horizon_s=3600.0)
 
 
 def block(n, seed=2):

@@ -21,7 +21,7 @@ from gateway.store import Entry, Manifest, ModelRoles, ModelStore
 
 def generation(version, sha256, *, idle=True):
     batcher = SimpleNamespace(idle=idle)
-    return Generation("cancer", version, sha256, FakeEngine(), batcher, feed=None)
+    return Generation("cancer", version, sha256, FakeEngine(), batcher, SimpleNamespace(feed=None))
 
 
 def test_a_slot_swaps_holds_and_lets_go():
