@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeEngine, Remembering
 
 from gateway.batcher import Batcher
-from gateway.errors import BadRequest, Expired, Internal, Overloaded, TooLarge, Unanswerable
+from gateway.errors import BadRequest, Internal, Overloaded, TooLarge, Unanswerable
 from gateway.settings import GatewaySettings
 from gateway.tickets import Ticket
 from gateway.turns import LoopTurns
