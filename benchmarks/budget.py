@@ -24,8 +24,8 @@ SPREADS = 3.0
 
 HEAD = """\
 # What the gateway may cost, as the ratio gateway / granian's fixed answer on the same core. `hotgate bench gate` holds
-# it; `hotgate bench gate --write-budget` measures anew and replaces each limit by the median of the pairs, worse by three
-# times their spread, but for a goal that the median keeps: no limit is looser than that.
+# it; `hotgate bench gate --write-budget` measures anew and replaces each limit by the median of the pairs, worse by
+# three times their spread. Where the median keeps the goal, no limit is looser than the goal.
 """
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -116,16 +116,16 @@ def allow(metric: Metric, log_ratios: Sequence[float], *, date: str, machine: st
     centre = median(log_ratios)
     spread = 1.4826 * median(abs(value - centre) for value in log_ratios)  # a normal's deviation by its MAD
     away = SPREADS * spread if metric.worse == "higher" else -SPREADS * spread
+    ratio, limit = math.exp(centre), math.exp(centre + away)
+    if metric.goal is not None and metric.stricter(ratio, metric.goal) == ratio:
+        limit = metric.stricter(limit, metric.goal)
     source = Source(
-        median=round(math.exp(centre), 4),
+        median=round(ratio, 4),
         spread=round(spread, 4),
         pairs=len(log_ratios),
         date=date,
         machine=machine,
     )
-    limit = math.exp(centre + away)
-    if metric.goal is not None and metric.stricter(math.exp(centre), metric.goal) != metric.goal:
-        limit = metric.stricter(limit, metric.goal)
     return msgspec.structs.replace(metric, limit=round(limit, 3), source=source)
 
 

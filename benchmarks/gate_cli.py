@@ -5,20 +5,23 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+if TYPE_CHECKING:
+    from benchmarks.gate_run import GateFigures
+
 __all__ = ["gate"]
 
-PASS, FAIL, ERROR, INCONCLUSIVE = 0, 1, 2, 3
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 
 
 class GateError(click.ClickException):
     """Nothing was measured, or something failed meanwhile: no verdict."""
 
-    exit_code = ERROR
+    exit_code = 2
 
 
 @click.command()
@@ -54,7 +57,7 @@ def gate(
 
     if len(cores()) < 2:
         click.echo("not measured here: one core for the servers and one for the generator are needed")
-        sys.exit(INCONCLUSIVE)
+        sys.exit(EXIT_CODES["inconclusive"])
     try:
         figures = _measured(folder, quick=quick, chosen=chosen, path=path, write_budget=write_budget)
     except (BenchError, LoadError) as error:
@@ -63,10 +66,12 @@ def gate(
 
     click.echo(msgspec.json.encode(figures) if as_json else render(figures))
     if not write_budget:
-        sys.exit({"pass": PASS, "fail": FAIL, "inconclusive": INCONCLUSIVE}[figures.outcome])
+        sys.exit(EXIT_CODES[figures.outcome])
 
 
-def _measured(folder: Path, *, quick: bool, chosen: tuple[str, ...], path: Path | None, write_budget: bool) -> Any:
+def _measured(
+    folder: Path, *, quick: bool, chosen: tuple[str, ...], path: Path | None, write_budget: bool
+) -> GateFigures:
     from benchmarks.budget import BUDGET, read_budget, render_budget, select
     from benchmarks.gate_run import FULL, QUICK, WRITE, hold, renew
     from benchmarks.progress import Progress

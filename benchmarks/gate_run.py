@@ -127,9 +127,8 @@ def renew(budget: Budget, figures: GateFigures) -> Budget:
             raise BenchError(
                 f"{judged.name}: no limit comes of {len(judged.log_ratios)} pairs: {judged.verdict.reason}"
             )
-        renewed[judged.name] = allow(
-            judged.metric, judged.log_ratios, date=figures.date, machine=f"{figures.machine.cpu}"
-        )
+        machine = f"{figures.machine.cpu}, {figures.machine.cores} cores"
+        renewed[judged.name] = allow(judged.metric, judged.log_ratios, date=figures.date, machine=machine)
     return renewed
 
 
