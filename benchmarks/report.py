@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Figures
 
-__all__ = ["insert", "render", "write"]
+__all__ = ["insert", "render", "table", "write"]
 
 BEGIN = "<!-- hotgate bench: begin -->"
 END = "<!-- hotgate bench: end -->"
@@ -74,7 +74,7 @@ def _serving(figures: Figures) -> str:
         " errors. Before the timing every held-out row was answered as scikit-learn does, largest difference of a"
         f" probability {figures.error_max:.1e}."
     )
-    return f"{what}\n\n{_table(head, rows)}\n\n{how}"
+    return f"{what}\n\n{table(head, rows)}\n\n{how}"
 
 
 def _one_machine(figures: Figures) -> str:
@@ -96,7 +96,7 @@ def _one_machine(figures: Figures) -> str:
         f"{size / 2**20:.0f} MiB" for size in (memory.worker, memory.supervisor, memory.fixed_worker)
     )
     held = f"Memory after load (PSS): worker {worker}, supervisor {supervisor}; granian's worker, fixed answer {fixed}."
-    return f"{_table(('', 'median', 'max', 'runs'), rows)}\n\n{swaps}\n\n{held}"
+    return f"{table(('', 'median', 'max', 'runs'), rows)}\n\n{swaps}\n\n{held}"
 
 
 def _limits(figures: Figures) -> str:
@@ -109,7 +109,8 @@ def _limits(figures: Figures) -> str:
 - The generator used up to {busiest:.0%} of its core; near 100 % the faster side is underestimated."""
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table whose columns but the first are numbers."""
     names = list(head)
     rule = ["---", *["---:"] * (len(names) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rule, *rows))
