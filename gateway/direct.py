@@ -85,8 +85,12 @@ class DirectLane:
             HookError: this granian is not known, or does not do what is expected of it.
         """
         check()
-        self.loop_soon = hook_loop(loop, frozenset({_Exchange, _Marker}))
+        self.hook(loop)
         hook_requests(self.take)
+
+    def hook(self, loop: Any) -> None:
+        """Have the bodies that are asked for on this loop's behalf come here."""
+        self.loop_soon = hook_loop(loop, frozenset({_Exchange, _Marker}))
 
     def take(self, watcher: Any) -> bool:
         """Begin a request if it is plain: its body is asked for, and comes to the exchange."""
@@ -191,8 +195,7 @@ class _Exchange:
             lane.form_batch(self._protocol)
 
     def _ask_for_more(self, piece: bytes) -> None:
-        if not piece:
-            raise ConnectionError("the body ended early")
+        """Keep a piece and ask for the next, which raises behind the end of a body that is too short."""
         if self._parts is None:
             self._parts = []
         self._parts.append(piece)

@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeEngine, Remembering
 
 from gateway.batcher import Batcher
-from gateway.errors import BadRequest, Internal, Overloaded, TooLarge, Unanswerable
+from gateway.errors import BadRequest, Expired, Internal, Overloaded, TooLarge, Unanswerable
 from gateway.settings import GatewaySettings
 from gateway.tickets import Ticket
 from gateway.turns import LoopTurns
@@ -327,3 +327,111 @@ def test_a_storm_of_requests_mixes_nothing_up(executor, options, seed):
             assert isinstance(answer, Internal)
         else:
             assert [row[1] for row in answer] == values
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        """The time, in seconds."""
+        return self.now
+
+
+def test_a_deadline_that_is_over_or_cannot_be_met_is_refused_before_anything_is_spent(executor, options):
+    """504 and 503, counted apart; what can be met is scored."""
+    engine, observer, clock = FakeEngine(run_us=80_000.0), Remembering(), Clock()
+
+    async def main():
+        under_test = batcher(engine, executor, {**options, "inline_limit_us": 1e9}, observer, clock=clock)
+        with pytest.raises(Expired):
+            under_test.submit_one([0.5, 0.0], "$", 100.0)
+        with pytest.raises(Overloaded, match="the deadline leaves 10 ms"):
+            under_test.submit_many([[0.5, 0.0]] * 8, "$", 100.01)
+        return await under_test.submit_many([[0.5, 0.0]] * 8, "$", 100.09)
+
+    assert run(main()) == [[0.5, 0.5]] * 8
+    assert observer.refusals == ["expired", "deadline"]
+    assert [len(batch) for batch in engine.batches] == [8]
+
+
+def test_a_deadline_that_passes_in_the_queue_is_no_run(executor):
+    """Only that request is told so; what waited behind it without one is scored."""
+    engine, observer, clock = FakeEngine(), Remembering(), Clock()
+    engine.may_go_on.clear()
+
+    async def main():
+        under_test = batcher(engine, executor, ON_THREAD, observer, clock=clock)
+        first = under_test.submit_one([0.25, 0.0], "$")
+        await asyncio.to_thread(engine.started.wait, 10)
+        late = under_test.submit_one([0.5, 0.0], "$", clock.now + 1)
+        patient = under_test.submit_one([0.75, 0.0], "$", clock.now + 10)
+        clock.now += 2
+        engine.may_go_on.set()
+        assert await first == [[0.75, 0.25]]
+        with pytest.raises(Expired, match="while the request waited"):
+            await late
+        return await patient
+
+    assert run(main()) == [[0.25, 0.75]]
+    assert engine.batches == [[0.25], [0.75]]
+    assert observer.refusals == ["expired"]
+
+
+def test_more_work_than_may_wait_is_refused_by_its_predicted_time(executor):
+    """Eight rows take 80 ms and 100 ms may wait, so ten rows do; one large request is taken where nothing waits."""
+    engine, observer = FakeEngine(run_us=80_000.0), Remembering()
+    engine.may_go_on.clear()
+
+    async def main():
+        under_test = batcher(engine, executor, {**ON_THREAD, "queue_limit_ms": 100.0}, observer)
+        running = under_test.submit_one([0.5, 0.0], "$")
+        await asyncio.to_thread(engine.started.wait, 10)
+        waiting = [under_test.submit_one([0.5, 0.0], "$") for _ in range(10)]
+        with pytest.raises(Overloaded, match=r"10 rows wait, about .* ms of work: 1 more were refused"):
+            under_test.submit_one([0.5, 0.0], "$")
+        engine.may_go_on.set()
+        await asyncio.gather(running, *waiting)
+        assert len(await under_test.submit_many([[0.5, 0.0]] * 40, "$")) == 40
+
+    run(main())
+    assert observer.refusals == ["wait"]
+
+
+def test_what_closed_a_batch_is_told(executor):
+    """Everything was in, it was full, or the run before it ended."""
+    engine, observer = FakeEngine(), Remembering()
+    engine.may_go_on.clear()
+
+    async def main():
+        under_test = batcher(engine, executor, ON_THREAD, observer)
+        first = under_test.submit_one([0.5, 0.0], "$")
+        await asyncio.to_thread(engine.started.wait, 10)
+        later = [under_test.submit_one([0.5, 0.0], "$") for _ in range(9)]
+        engine.may_go_on.set()
+        await asyncio.gather(first, *later)
+
+    run(main())
+    assert observer.closed_by == ["turn", "full", "landing"]
+
+
+def test_an_observer_that_raises_leaves_nobody_waiting(executor, options, caplog):
+    """Callers are told, and the next request is scored."""
+
+    class Broken(Remembering):
+        def ran(self, *_, **__):
+            if not self.rows:
+                self.rows.append(1)
+                raise RuntimeError("broken")
+
+    async def main():
+        under_test = batcher(FakeEngine(), executor, options, Broken())
+        waiting = [under_test.submit_one([0.5, 0.0], "$") for _ in range(3)]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Internal] * 3
+        return await under_test.submit_one([0.25, 0.0], "$")
+
+    assert run(main()) == [[0.75, 0.25]]
+    assert "answering 3 rows failed" in caplog.text

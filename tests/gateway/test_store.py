@@ -27,7 +27,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = NOW
 
-    def __call__(self):  # noqa: D102 - it is the clock
+    def __call__(self):
         return self.now
 
 

@@ -1,5 +1,5 @@
 """Stand-ins at the sidecar's walls: a registry in memory, a verifier by content, a clock by hand."""
-# ruff: noqa: D101, D102 - fakes mean what the Protocol means
+# ruff: noqa: D101 - fakes mean what the Protocol means
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):  # noqa: D102 - the name is the library's
+    def do_GET(self):
         self.server.seen.append((self.path, dict(self.headers), self.client_address))
         path = self.path.partition("?")[0]
         status, headers, body = self.server.answers.get(path, (200, {}, EMPTY))
@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
 
-    def log_message(self, *_):  # noqa: D102 - silence
+    def log_message(self, *_):
         pass
 
 
