@@ -375,6 +375,20 @@ def test_a_request_that_fails_in_two_batches_is_answered_once(bench):
     assert request.answer[0] == Internal.status
 
 
+def test_a_defect_behind_an_answer_does_not_answer_again(bench):
+    """The batcher then fails everybody in the batch, but who was answered before stays so."""
+
+    def broken(*_):
+        raise RuntimeError("defect")
+
+    good, bad = bench.ask(), bench.ask(b"[0.5, 0]")
+    bad.response_bytes = broken
+    while bench.server.pending:
+        bench.server.deliver()
+    assert good.answer[0] == 200
+    assert bench.batcher.idle
+
+
 def test_a_failed_batch_is_answered(bench):
     """The culprit alone."""
     bench.engine.poisoned = {0.5}
