@@ -225,7 +225,7 @@ class Contest:
         try:
             prepare(folder, lock_of(peer.environment), uv=find_uv(), say=self._say)
             entrant.versions = installed(python, peer.packages)
-        except BenchError as error:
+        except (BenchError, OSError) as error:
             entrant.fail(error)
         return entrant
 
