@@ -7,10 +7,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.complete  ## create .venv from the locked requirements, with hotgate itself editable
 
@@ -49,10 +49,14 @@ bench: setup  ## measure: one pinned worker against granian's fixed answer, swap
 bench-gate: setup  ## hold the gateway's throughput and p99 to benchmarks/budget.toml (ARGS=--quick: within four minutes)
 	@$(BIN)/hotgate bench gate $(ARGS)
 
+bench-peers: setup  ## measure hotgate beside other model servers, each in an environment of its own
+	@$(BIN)/hotgate bench peers $(ARGS)
+
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra all -o requirements/all.txt
 	@echo uv | $(LOCK) - -o requirements/setup.txt
+	@for peer in $(wildcard benchmarks/peers/requirements/*.in); do $(LOCK) $$peer -o $${peer%.in}.txt || exit 1; done
 
 clean:  ## remove .venv and caches (state under .hotgate stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

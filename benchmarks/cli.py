@@ -15,9 +15,11 @@ __all__ = ["bench"]
 # subcommand -> (module, attribute), and what `hotgate bench --help` says of it
 COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("benchmarks.gate_cli", "gate"),
+    "peers": ("benchmarks.peers.cli", "peers"),
 }
 SUMMARIES: dict[str, str] = {
     "gate": "Hold the gateway's speed to its budget.",
+    "peers": "Measure the gateway beside other model servers.",
 }
 
 
@@ -60,5 +62,5 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     except (BenchError, LoadError) as error:
         raise click.ClickException(str(error)) from error
     if output is not None:
-        write(figures, output)
+        write(render(figures), output)
     click.echo(msgspec.json.encode(figures) if as_json else render(figures))

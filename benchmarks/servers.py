@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Reply", "Server", "ask", "free_port", "serving"]
+__all__ = ["Reply", "Server", "ask", "free_port", "serving", "tail"]
 
 STOP_S = 15.0
 """Time that a server has between SIGTERM and SIGKILL."""
@@ -130,7 +130,7 @@ def _wait_ready(process: subprocess.Popen[bytes], port: int, path: str, deadline
             if ask(port, "GET", path, timeout_s=1.0).status == http.HTTPStatus.OK:
                 return
         if time.monotonic() > deadline:
-            raise ServerError(f"{path} was not 200 within {deadline_s:g} s; the log ends with:\n{_tail(log)}")
+            raise ServerError(f"{path} was not 200 within {deadline_s:g} s; the log ends with:\n{tail(log)}")
         time.sleep(0.005)
 
 
@@ -157,8 +157,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _last_words(process: subprocess.Popen[bytes], log: Path) -> str:
     command = " ".join(map(str, process.args)) if isinstance(process.args, list | tuple) else str(process.args)
-    return f"`{command}` ended with {process.returncode}; the log ends with:\n{_tail(log)}"
+    return f"`{command}` ended with {process.returncode}; the log ends with:\n{tail(log)}"
 
 
-def _tail(log: Path, lines: int = 20) -> str:
+def tail(log: Path, lines: int = 20) -> str:
+    """The end of a log."""
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

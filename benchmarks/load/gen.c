@@ -41,7 +41,7 @@ enum {
     REQUEST_MAX = 16 << 20,  /* bytes of the request */
     CONNECTIONS_MAX = 4096,
     SECONDS_MAX = 3600,
-    CONNECT_S = 1,
+    CONNECT_S = 4,           /* a SYN that found the backlog full is sent again after 1 and 3 s */
     VERSIONS_MAX = 64,
     SUB_BITS = 7,            /* 128 buckets an octave: no value is off by more than 1/128 */
     SUB = 1 << SUB_BITS,

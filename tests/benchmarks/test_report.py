@@ -90,6 +90,13 @@ def test_section_is_replaced_and_nothing_else(page):
     assert twice == by_hand.replace("first", "second")
 
 
+def test_sections_of_two_commands_stand_side_by_side():
+    """Each replaces what stands between its own marks."""
+    page = insert(insert("", "bench 1"), "peers 1", owner="hotgate bench peers")
+    page = insert(insert(page, "bench 2"), "peers 2", owner="hotgate bench peers")
+    assert [line for line in page.splitlines() if line[:5] in {"bench", "peers"}] == ["bench 2", "peers 2"]
+
+
 def test_figures_survive_json(figures):
     """What `--json` prints decodes to the same value."""
     assert msgspec.json.decode(msgspec.json.encode(figures), type=Figures) == figures
@@ -115,9 +122,9 @@ def test_help_and_summary_agree():
 def test_page_is_written_where_it_was_asked_for(figures, tmp_path):
     """Folders are made; writing again changes nothing."""
     page = tmp_path / "docs" / "benchmarks.md"
-    write(figures, page)
+    write(render(figures), page)
     once = page.read_text()
-    write(figures, page)
+    write(render(figures), page)
     assert render(figures) in once
     assert page.read_text() == once
 
