@@ -15,6 +15,8 @@ import msgspec
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 
+from gateway.process import schedule_as_batch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -39,7 +41,8 @@ class FixedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(file: Path) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
-    """The RSGI application; called in the worker."""
+    """The RSGI application; called in the worker, which is scheduled as the gateway's workers are."""
+    schedule_as_batch()
     answer = msgspec.json.decode(file.read_bytes(), type=FixedAnswer)
     headers, body = list(answer.headers), answer.body
 
