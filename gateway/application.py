@@ -93,7 +93,12 @@ class Gateway(Litestar):
     def _turns(self, loop: asyncio.AbstractEventLoop) -> Turns:
         """Take the fastest lane that the settings allow and this granian can have."""
         if self._lane == "direct":
-            direct = DirectLane(self._express, self.worker.admission, max_body_bytes=self._max_body)
+            direct = DirectLane(
+                self._express,
+                self.worker.admission,
+                max_body_bytes=self._max_body,
+                queue_limit_ms=self.worker.settings.queue_limit_ms,
+            )
             try:
                 direct.install(loop)
             except HookError as error:

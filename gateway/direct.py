@@ -14,6 +14,7 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from gateway.errors import Overloaded
 from gateway.express import takes
 from gateway.granian_hooks import check, hook_loop, hook_requests
 from gateway.reply import CLOSE
@@ -41,18 +42,26 @@ class DirectLane:
     A batch is everything whose body has come by the time that granian has nothing more in hand. If no body is on its
     way, that is at once; else a marker is sent through granian behind the bodies that are: when it comes back, all
     that could be there is there. So nobody waits for a client that sends slowly.
+
+    The marker's way also tells how long everything takes that is on it, and no client has a part in that. A request
+    goes it twice, as head and as body; once that takes longer than requests may wait, new ones are refused by their
+    heads until what is too much is done.
     """
 
-    def __init__(self, table: ExpressTable, admission: Admission, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, table: ExpressTable, admission: Admission, *, max_body_bytes: int, queue_limit_ms: float
+    ) -> None:
         self.admission = admission
         self.loop_soon: Callable[..., Any]
         self._find = table.find
         self._max_body = max_body_bytes
+        self._way_limit_s = queue_limit_ms / 2e3
         # Only granian's Python thread touches these: bodies that are on the way, and what runs when they are in.
         self.on_the_way = 0
         self.marked = False
         self.due: list[Callable[[], None]] = []
         self._marker = _Marker(self)
+        self._refuse_until = 0.0
         self._python_thread = 0
         # `due` of a scoring thread while it answers.
         self._scoring = threading.local()
@@ -106,6 +115,9 @@ class DirectLane:
             self._python_thread = threading.get_ident()
         protocol = watcher.proto
         exchange = _Exchange(self, found, headers, protocol, length)
+        if exchange.arrived < self._refuse_until:
+            exchange.fail(Overloaded("more requests are waiting than can be answered in time"))
+            return True
         # Asked for chunk by chunk, a body leaves its end to ask for: a marker. A large one comes in one piece.
         body = protocol.__aiter__().__anext__() if length <= _SMALL_BODY else protocol()
         self.on_the_way += 1
@@ -123,6 +135,7 @@ class DirectLane:
             self.run_due()
         else:
             self.marked = True
+            self._marker.sent = perf_counter()
             marker.add_done_callback(self._marker)
 
     def run_due(self) -> None:
@@ -133,6 +146,10 @@ class DirectLane:
     def marker_came(self) -> None:
         """Everything that granian had in hand when the marker was sent is here."""
         self.marked = False
+        now = perf_counter()
+        way_s = now - self._marker.sent
+        if way_s > self._way_limit_s:
+            self._refuse_until = now + way_s - self._way_limit_s
         self.run_due()
 
 
@@ -231,10 +248,11 @@ class _Exchange:
 class _Marker:
     """What granian calls when everything that was in its hands before has come."""
 
-    __slots__ = ("_lane",)
+    __slots__ = ("_lane", "sent")
 
     def __init__(self, lane: DirectLane) -> None:
         self._lane = lane
+        self.sent = 0.0
 
     def __call__(self, _future: Any) -> None:
         """Run what waits."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from converters.errors import ConverterError
 from gateway.batcher import Batcher
+from gateway.cpus import usable_cpus
 from gateway.engine import prepare
 from gateway.errors import NotFound, NotReady
 from gateway.generation import Generation, Slot
@@ -186,7 +187,8 @@ class Models:
     def _load(self, sha256: str) -> Engine:
         data = self._store.load(sha256)
         settings = self._settings
-        return prepare(data, max_rows=settings.max_batch_rows, threads=settings.intra_op_threads)
+        threads = max(1, min(settings.intra_op_threads, int(usable_cpus())))
+        return prepare(data, max_rows=settings.max_batch_rows, threads=threads)
 
     def carry(self) -> None:
         """Bring the metrics of all generations up to date."""

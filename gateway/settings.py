@@ -31,13 +31,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit_rows: int = 8192
     """Most rows that may wait for one model; above it requests are refused with 503. At least `max_batch_rows`."""
     queue_limit_ms: float = 100.0
-    """Longest predicted wait of a row for its run; above it requests are refused with 503. In milliseconds, above 0."""
+    """Longest predicted wait for an answer to begin; above it requests are refused with 503. Milliseconds, above 0."""
     deadline_ms: float | None = None
     """Deadline of requests without `X-Deadline-Ms`, in milliseconds from their head, above 0; unset: none."""
     inline_limit_us: float = 1000.0
     """A run predicted to take longer than this goes to a thread of its own, in microseconds, 0 or more."""
     intra_op_threads: int = 1
-    """Threads of one run; more than one makes small batches slower. 1 to 64."""
+    """Threads of one run, at most as many as the process has CPUs; more make small batches slower. 1 to 64."""
     watch_interval_s: float = 0.1
     """How often a worker looks whether the store has changed, in seconds, 0.01 to 60."""
     hold_previous_s: float = 30.0

@@ -122,13 +122,13 @@ class Route:
 class Bench:
     """A lane over a fake granian and a fake model."""
 
-    def __init__(self, pool, *, inline=True, max_rows=8):
+    def __init__(self, pool, *, inline=True, max_rows=8, queue_limit_ms=1e9):
         self.server = Granian()
         self.engine = FakeEngine(max_rows=max_rows)
         self.observer = Remembering()
         self.admission = Admission(Counter("errors", "Errors.", ("status",), registry=CollectorRegistry()))
         table = SimpleNamespace(find=lambda path: (self.route, None) if path == "/score" else None)
-        self.lane = DirectLane(table, self.admission, max_body_bytes=1 << 20)
+        self.lane = DirectLane(table, self.admission, max_body_bytes=1 << 20, queue_limit_ms=queue_limit_ms)
         limits = GatewaySettings(
             max_batch_rows=max_rows, queue_limit_rows=64, queue_limit_ms=1e9, inline_limit_us=1e9 if inline else 0.0
         )
@@ -300,6 +300,28 @@ def test_a_long_run_leaves_the_server_s_thread_free(pool):
     assert first.thread == later[0].thread != threading.get_ident()
     assert bench.engine.batches == [[0.25], [0.5, 0.75]]
     assert bench.observer.closed_by == ["turn", "landing"]
+
+
+def test_what_cannot_be_answered_in_time_is_refused_by_its_head(pool, monkeypatch):
+    """A marker that was long under way says so; the excess is worked off, then requests are taken again."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("gateway.direct.perf_counter", lambda: clock.now)
+    bench = Bench(pool, queue_limit_ms=100.0)
+    slow = bench.ask()
+    bench.server.hold_back(slow)
+    waiting = bench.ask()
+    bench.server.deliver()
+    clock.now += 0.2
+    bench.server.deliver()
+    assert waiting.answer[0] == 200
+    refused = bench.ask()
+    assert refused.taken
+    assert refused.answer == (503, {}, b"more requests are waiting than can be answered in time")
+    assert bench.server.pending == []
+    clock.now += 0.151
+    accepted = bench.ask()
+    bench.server.deliver(2)
+    assert accepted.answer[0] == 200
 
 
 def test_rows_of_the_bridge_are_flushed_by_the_event_loop(bench):
