@@ -16,6 +16,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 
 from gateway.process import schedule_as_batch
+from gateway.server import BACKLOG, CONNECTIONS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -65,7 +66,8 @@ def serve(file: Path, port: int) -> None:
         loop=Loops.asyncio,
         http=HTTPModes.http1,
         websockets=False,
-        backlog=1024,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS_MAX,
     ).serve(target_loader=partial(load, file), wrap_loader=False)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,11 @@ __all__ = ["SidecarProcess", "run_server"]
 
 _log = logging.getLogger("hotgate.serve")
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel takes fewer where `net.core.somaxconn` is lower."""
+CONNECTIONS_MAX = 1 << 20
+"""Open connections of a worker. granian's own limit, `BACKLOG` by the workers, leaves those above it without an answer
+for as long as the others stay open: overload is answered by refusing requests, which clients can see."""
 ACCEPT_GRACE_S = 0.25
 """Between the last accepted connection and the stop: time for a request that is on its way to be read."""
 
@@ -94,6 +100,7 @@ def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metr
 
     os.environ[WORKER_CONFIG] = msgspec.json.encode(config).decode()
     os.environ[METRICS_DIR] = str(metrics_dir)
+    _allow_open_files()
     server = Granian(
         "gateway.app:app",
         address=host,
@@ -104,6 +111,8 @@ def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metr
         http=HTTPModes.http1,
         runtime_threads=1,
         blocking_threads=1,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS_MAX,
         websockets=False,
         log_access=False,
         respawn_failed_workers=True,
@@ -111,6 +120,12 @@ def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metr
     )
     server.on_startup(lambda: _drain_on_signals(server.signal_handler_interrupt, config.settings.drain_s))
     server.serve()
+
+
+def _allow_open_files() -> None:
+    """Let workers have as many connections as the system allows at all: the usual soft limit is 1,024 files."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _drain_on_signals(stop: Callable[[], Any], drain_s: float) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +112,26 @@ def test_sigterm_under_traffic_loses_nothing(tmp_path, store, body, workers):
         assert traffic.lost == 0
         assert {answer[1] for answer in traffic.answers} == {200}
     assert "Traceback" not in server.text()
+
+
+def test_more_connections_than_the_backlog_are_all_answered(tmp_path, store, body):
+    """Two thousand of them stay open, and each one gets its answer; no limit leaves the rest waiting for the others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip(f"this process may open {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    try:
+        with contextlib.ExitStack() as stack, serving(tmp_path, "--no-sync") as server:
+            connections = []
+            for _ in range(2000):
+                connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+                connections.append(stack.enter_context(connection))
+            for connection in connections:
+                connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            assert {connection.recv(12) for connection in connections} == {b"HTTP/1.1 200"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_second_signal_stops_at_once(tmp_path, store):
