@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import msgspec
+import onnxruntime
 import pytest
 
 from benchmarks.affinity import cores, pinned
@@ -16,7 +17,7 @@ from benchmarks.errors import BenchError
 from benchmarks.load import Latency, LoadPlan, LoadResult
 from benchmarks.process import descendants
 from benchmarks.serving import ORDER, compare, ratios, side
-from benchmarks.subject import check_answers, row_body, train_subjects
+from benchmarks.subject import KINDS, check_answers, row_body, train_subject, train_subjects
 
 needs_two_cores = pytest.mark.skipif(len(cores()) < 2, reason="one core for the servers, one for the generator")
 
@@ -98,6 +99,17 @@ def test_subjects_differ_but_in_nothing_that_costs(tmp_path, subject):
     assert other.file.read_bytes() != same.file.read_bytes()
     assert subject.rows.shape[1] == 30
     assert len(msgspec.json.decode(row_body(subject.rows[0]))["features"]) == 30
+
+
+@pytest.mark.parametrize(("kind", "trees"), [("linear", 0), ("forest", 100), ("boosting", 200)])
+def test_each_kind_is_a_certified_model_file(tmp_path, kind, trees):
+    """What is measured is what the name says, and its file answers as the estimator does."""
+    made = train_subject(tmp_path, kind)
+    session = onnxruntime.InferenceSession(made.file, providers=["CPUExecutionProvider"])
+    answered = session.run(None, {session.get_inputs()[0].name: made.rows.astype("float32")})[1]
+    assert made.kind == kind in KINDS
+    assert len(getattr(made.estimator, "estimators_", ())) == trees
+    assert abs(answered - made.probabilities).max() <= made.tolerance
 
 
 @pytest.mark.parametrize("fault", [None, "probability", "prediction", "status"])
