@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks.affinity import cores
-from benchmarks.errors import BenchError
 from benchmarks.figures import Figures, MemoryFigures, StartupFigures
-from benchmarks.fixed import FixedAnswer
-from benchmarks.load import LoadPlan, build
 from benchmarks.machine import this_machine, versions
 from benchmarks.process import pss_bytes, workers
-from benchmarks.servers import ask, free_port, serving
+from benchmarks.rig import SERVE, Rig
 from benchmarks.serving import compare
-from benchmarks.subject import NAME, check_answers, row_body, train_subjects
 from benchmarks.swap import fill_registry, measure_swaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from benchmarks.figures import ServingFigures, SwapFigures
-    from benchmarks.servers import Server
 
 __all__ = ["BenchPlan", "measure"]
-
-SERVE = (sys.executable, "-P", "-m", "hotgate", "serve", "--host", "127.0.0.1", "--workers", "1")
-FIXED = (sys.executable, "-P", "-m", "benchmarks.fixed")
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,83 +41,47 @@ class Bench:
     """One measurement; its parts share folder, generator and cores."""
 
     def __init__(self, folder: Path, plan: BenchPlan, say: Callable[[str], None]) -> None:
-        usable = cores()
-        if len(usable) < 2:
-            raise BenchError("one core for the servers and one for the generator are needed; this process may use one")
-        self._folder, self._plan, self._say = folder, plan, say
-        self._server_core, self._generator_core = usable[:2]
-        self._generator = build(folder)
+        self._rig, self._plan, self._say = Rig(folder), plan, say
 
     def against_fixed(self) -> tuple[float, tuple[ServingFigures, ...], MemoryFigures]:
         """The gateway against granian's fixed answer, and the memory of both after that load."""
-        self._say("training the model")
-        (subject,) = train_subjects(self._folder, [1.0])
-        body = row_body(subject.rows[0])
-        self._say("starting the servers, checking the answers")
-        with ExitStack() as servers:
-            model = f"{NAME}={subject.file}"
-            hotgate = servers.enter_context(self._server(*SERVE, "--model", model, "--port", log="hotgate"))
-            error_max = check_answers(hotgate.port, subject)
-            answer = self._folder / "answer.json"
-            answer.write_bytes(msgspec.json.encode(FixedAnswer.like(ask(hotgate.port, "POST", "/predict", body))))
-            fixed = servers.enter_context(self._server(*FIXED, str(answer), log="fixed"))
+        rig, plan = self._rig, self._plan
+        with rig.against_fixed(self._say) as both:
             found = tuple(
                 compare(
-                    self._generator,
-                    self._block(body, connections),
-                    {"hotgate": hotgate.port, "fixed": fixed.port},
-                    rounds=self._plan.rounds,
+                    rig.generator,
+                    rig.block(both.body, connections=connections, seconds=plan.block_s, warmup_s=plan.warmup_s),
+                    {"hotgate": both.hotgate.port, "fixed": both.fixed.port},
+                    rounds=plan.rounds,
                     say=self._say,
                 )
-                for connections in self._plan.connections
+                for connections in plan.connections
             )
             memory = MemoryFigures(
-                worker=max(map(pss_bytes, workers(hotgate.pid))),
-                supervisor=pss_bytes(hotgate.pid),
-                fixed_worker=max(map(pss_bytes, workers(fixed.pid))),
+                worker=max(map(pss_bytes, workers(both.hotgate.pid))),
+                supervisor=pss_bytes(both.hotgate.pid),
+                fixed_worker=max(map(pss_bytes, workers(both.fixed.pid))),
             )
-        return error_max, found, memory
+        return both.error_max, found, memory
 
     def with_registry(self) -> tuple[SwapFigures, StartupFigures]:
         """Swaps under traffic, then starts on the store that they left."""
-        plan, say = self._plan, self._say
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix="registry-") as scratch:
+        rig, plan, say = self._rig, self._plan, self._say
+        with tempfile.TemporaryDirectory(dir=rig.folder, prefix="registry-") as scratch:
             home = Path(scratch)
             say(f"registering {plan.swaps + 1} versions")
             with fill_registry(home, plan.swaps + 1) as registry:
                 registry.promote(registry.versions[0])
-                with self._server(*SERVE, "--port", log="registry", home=home) as server:
+                with rig.server(*SERVE, "--port", log="registry", home=home) as server:
                     swap = measure_swaps(
-                        self._generator, server, registry, core=self._generator_core, seed=plan.seed, say=say
+                        rig.generator, server, registry, core=rig.generator_core, seed=plan.seed, say=say
                     )
             seconds = []
             for number in range(1, plan.starts + 1):
                 say(f"start {number} of {plan.starts}")
-                with self._server(*SERVE, "--port", log="registry", home=home) as server:
+                with rig.server(*SERVE, "--port", log="registry", home=home) as server:
                     seconds.append(server.startup_s)
         return swap, StartupFigures(seconds=tuple(seconds))
-
-    def _block(self, body: bytes, connections: int) -> LoadPlan:
-        return LoadPlan(
-            port=0,
-            body=body,
-            connections=connections,
-            seconds=self._plan.block_s,
-            warmup_s=self._plan.warmup_s,
-            core=self._generator_core,
-        )
-
-    def _server(self, *command: str, log: str, home: Path | None = None) -> AbstractContextManager[Server]:
-        """A server on the servers' core; its command ends with the port."""
-        port = free_port()
-        return serving(
-            [*command, str(port)],
-            port=port,
-            core=self._server_core,
-            log=self._folder / f"{log}.log",
-            home=home or self._folder,
-            environment={"HOTGATE_GATEWAY_DRAIN_S": "0"},  # how it stops is not measured
-        )
 
 
 def measure(folder: Path, plan: BenchPlan, *, command: str, say: Callable[[str], None]) -> Figures:
@@ -145,7 +97,6 @@ def measure(folder: Path, plan: BenchPlan, *, command: str, say: Callable[[str],
         BenchError: a figure could not be taken, or one request of the timed ones failed.
         LoadError: the load generator could not be built or run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(folder, plan, say)
     error_max, found, memory = bench.against_fixed()
     swap, startup = bench.with_registry()

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from hotgate import LazyGroup, home
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 __all__ = ["bench"]
 
@@ -50,9 +44,10 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     from benchmarks.bench import BenchPlan, measure
     from benchmarks.errors import BenchError
     from benchmarks.load import LoadError
+    from benchmarks.progress import Progress
     from benchmarks.report import render, write
 
-    progress = _Progress()
+    progress = Progress()
     signal.signal(signal.SIGTERM, progress.leave)
     command = "hotgate bench" if seconds == 3.0 else f"hotgate bench --seconds {seconds:g}"
     try:
@@ -62,26 +57,3 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     if output is not None:
         write(figures, output)
     click.echo(msgspec.json.encode(figures) if as_json else render(figures))
-
-
-class _Progress:
-    """Shows each step with its time, and unwinds on SIGTERM, which ends the servers, as Ctrl-C does.
-
-    An exception that a signal raises is lost where foreign code swallows it (a finalizer, a callback from C), so the
-    next step asks once more.
-    """
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-        self._told_to_leave = 0
-
-    def say(self, text: str) -> None:
-        """Begin a step."""
-        if self._told_to_leave:
-            sys.exit(128 + self._told_to_leave)
-        click.echo(f"{time.monotonic() - self._begin:5.0f} s  {text}", err=True)
-
-    def leave(self, number: int, _frame: FrameType | None) -> None:
-        """Handle the signal."""
-        self._told_to_leave = number
-        sys.exit(128 + number)
