@@ -139,8 +139,6 @@ class LazyGroup(click.Group):
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """List them without importing any."""
-        if not self._summaries:
-            return
         with formatter.section("Commands"):
             formatter.write_dl(sorted(self._summaries.items()))
 

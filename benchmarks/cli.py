@@ -13,8 +13,12 @@ from hotgate import LazyGroup, home
 __all__ = ["bench"]
 
 # subcommand -> (module, attribute), and what `hotgate bench --help` says of it
-COMMANDS: dict[str, tuple[str, str]] = {}
-SUMMARIES: dict[str, str] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "load": ("benchmarks.load.cli", "load"),
+}
+SUMMARIES: dict[str, str] = {
+    "load": "Load a server on this machine, and say what came of it.",
+}
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS, summaries=SUMMARIES, invoke_without_command=True)
