@@ -43,6 +43,7 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     registry of their own under traffic. Takes about three minutes, on two cores that should have nothing else to do,
     and ends all it started, also on Ctrl-C. Exit code 1: a request failed or a figure could not be taken.
     """
+    context.obj = home() / "bench"  # the folder that subcommands work in
     if context.invoked_subcommand is not None:
         return
     from benchmarks.bench import BenchPlan, measure
@@ -59,5 +60,5 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     except (BenchError, LoadError) as error:
         raise click.ClickException(str(error)) from error
     if output is not None:
-        write(figures, output)
+        write(render(figures), output)
     click.echo(msgspec.json.encode(figures) if as_json else render(figures))

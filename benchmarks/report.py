@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from benchmarks.figures import Figures
+    from benchmarks.figures import Figures, Machine
 
-__all__ = ["insert", "render", "write"]
+__all__ = ["insert", "render", "setting", "table", "write"]
 
-BEGIN = "<!-- hotgate bench: begin -->"
-END = "<!-- hotgate bench: end -->"
+OWNER = "hotgate bench"
+"""Whose section it is: the command that replaces what stands between its marks."""
 
 
 def render(figures: Figures) -> str:
@@ -22,33 +22,44 @@ def render(figures: Figures) -> str:
     return "\n\n".join([_setting(figures), _serving(figures), _one_machine(figures), _limits(figures)])
 
 
-def insert(page: str, section: str) -> str:
+def insert(page: str, section: str, owner: str = OWNER) -> str:
     """Put the section between its marks, or at the end of a page that has none; all else stays as it was written."""
-    marked = f"{BEGIN}\n{section}\n{END}"
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {owner}: begin -->", f"<!-- {owner}: end -->"
+    marked = f"{first}\n{section}\n{last}"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if begin and end:
         return before + marked + after
     head = page.rstrip("\n") or "# Benchmarks"
     return f"{head}\n\n{marked}\n"
 
 
-def write(figures: Figures, path: Path) -> None:
+def write(section: str, path: Path, owner: str = OWNER) -> None:
     """Write or replace the section in a page."""
     page = path.read_text(encoding="utf-8") if path.exists() else ""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(insert(page, render(figures)), encoding="utf-8")
+    path.write_text(insert(page, section, owner), encoding="utf-8")
+
+
+def setting(title: str, *, date: str, machine: Machine, versions: dict[str, str], command: str) -> str:
+    """How every section begins: when, on what, with what and how to do it again."""
+    numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"""## {title}
+
+- Date: {date}
+- Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gib:.1f} GiB, Linux {machine.kernel}
+- Versions: {numbers}
+- Command: `{command}`"""
 
 
 def _setting(figures: Figures) -> str:
-    machine = figures.machine
-    versions = ", ".join(f"{name} {number}" for name, number in figures.versions.items())
-    return f"""## One worker on one core
-
-- Date: {figures.date}
-- Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gib:.1f} GiB, Linux {machine.kernel}
-- Versions: {versions}
-- Command: `{figures.command}`"""
+    return setting(
+        "One worker on one core",
+        date=figures.date,
+        machine=figures.machine,
+        versions=figures.versions,
+        command=figures.command,
+    )
 
 
 def _serving(figures: Figures) -> str:
@@ -74,7 +85,7 @@ def _serving(figures: Figures) -> str:
         " errors. Before the timing every held-out row was answered as scikit-learn does, largest difference of a"
         f" probability {figures.error_max:.1e}."
     )
-    return f"{what}\n\n{_table(head, rows)}\n\n{how}"
+    return f"{what}\n\n{table(head, rows)}\n\n{how}"
 
 
 def _one_machine(figures: Figures) -> str:
@@ -96,7 +107,7 @@ def _one_machine(figures: Figures) -> str:
         f"{size / 2**20:.0f} MiB" for size in (memory.worker, memory.supervisor, memory.fixed_worker)
     )
     held = f"Memory after load (PSS): worker {worker}, supervisor {supervisor}; granian's worker, fixed answer {fixed}."
-    return f"{_table(('', 'median', 'max', 'runs'), rows)}\n\n{swaps}\n\n{held}"
+    return f"{table(('', 'median', 'max', 'runs'), rows)}\n\n{swaps}\n\n{held}"
 
 
 def _limits(figures: Figures) -> str:
@@ -109,7 +120,8 @@ def _limits(figures: Figures) -> str:
 - The generator used up to {busiest:.0%} of its core; near 100 % the faster side is underestimated."""
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table whose columns but the first are numbers."""
     names = list(head)
     rule = ["---", *["---:"] * (len(names) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rule, *rows))

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 import msgspec
 
-from hotgate import home
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -73,7 +71,10 @@ class _Rates(click.ParamType[tuple[float, ...]]):
     "--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.svg|png",
     help="Draw the percentiles; with --rates the latency-throughput curve.",
 )  # fmt: skip
+@click.pass_obj
 def load(
+    folder: Path,
+    /,
     *,
     url: str,
     rate: float | None,
@@ -89,7 +90,7 @@ def load(
     include the warm-up, latencies do not. Exit code 0: every request was answered with 2xx on schedule. 1: one failed,
     or the generator missed its schedule. 2: an argument is impossible.
     """
-    from benchmarks.load.plan import LoadError
+    from benchmarks.load import LoadError, build
     from benchmarks.progress import Progress
 
     if rate and rates:
@@ -99,7 +100,7 @@ def load(
     progress = Progress()
     signal.signal(signal.SIGTERM, progress.leave)
     try:
-        report = _run(url, plan, rates or (rate,), progress.say)
+        report = _run(build(folder), url, plan, rates or (rate,), progress.say)
     except LoadError as error:
         raise click.ClickException(str(error)) from error
     click.echo(msgspec.json.encode(report) if as_json else report.render())
@@ -156,11 +157,12 @@ def _bodies(body: BinaryIO | None, data: str | None, *, lines: bool) -> tuple[by
     return split_lines(whole) if lines else (whole,)
 
 
-def _run(url: str, plan: LoadPlan, rates: tuple[float | None, ...], say: Callable[[str], None]) -> LoadReport:
-    from benchmarks.load import build, run
+def _run(
+    generator: Path, url: str, plan: LoadPlan, rates: tuple[float | None, ...], say: Callable[[str], None]
+) -> LoadReport:
+    from benchmarks.load import run
     from benchmarks.load.report import LoadReport, LoadRun
 
-    generator = build(home() / "bench")
     runs = []
     for number, rate in enumerate(rates, 1):
         how = "closed loop" if rate is None else f"{rate:g} requests a second"

@@ -16,14 +16,14 @@ from benchmarks.load.target import Target, TargetError, parse_headers, parse_url
 
 
 @pytest.fixture
-def bench_load(generator, server, monkeypatch, tmp_path):
+def bench_load(generator, server):
     """Run the command against the scripted server, shortly; a machine that is late itself decides no test."""
-    monkeypatch.setenv("HOTGATE_HOME", str(tmp_path))
-    (tmp_path / "bench").symlink_to(generator.parent)
 
     def invoke(*arguments, path="/predict", **options):
         common = ["--seconds", "0.3", "--warmup", "0", "--missed-max", "1", "--connections", "2"]
-        return CliRunner().invoke(load, [f"http://localhost:{server.port}{path}", *common, *arguments], **options)
+        return CliRunner().invoke(
+            load, [f"http://localhost:{server.port}{path}", *common, *arguments], obj=generator.parent, **options
+        )
 
     return invoke
 

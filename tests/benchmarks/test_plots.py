@@ -99,17 +99,15 @@ def test_without_matplotlib_the_install_line_is_given(monkeypatch, tmp_path):
     assert "pip install 'hotgate[train]'" in done.stderr
 
 
-def test_load_draws_percentiles_or_a_curve(monkeypatch, generator, server, tmp_path):
+def test_load_draws_percentiles_or_a_curve(generator, server, tmp_path):
     """One rate has a distribution, several have a curve."""
 
     async def script(exchange):
         exchange.answer()
 
     server.play(script)
-    monkeypatch.setenv("HOTGATE_HOME", str(tmp_path))
-    (tmp_path / "bench").symlink_to(generator.parent)
     common = [f"http://127.0.0.1:{server.port}/", "--seconds=0.2", "--warmup=0", "--missed-max=1"]
     for rates, title in (("--rate=100", "Latency by percentile"), ("--rates=100,200", "Latency against throughput")):
-        done = CliRunner().invoke(load, [*common, rates, f"--plot={tmp_path / 'a.svg'}"])
+        done = CliRunner().invoke(load, [*common, rates, f"--plot={tmp_path / 'a.svg'}"], obj=generator.parent)
         assert done.exit_code == 0, done.output
         assert title in words(tmp_path / "a.svg")

@@ -90,6 +90,15 @@ def test_section_is_replaced_and_nothing_else(page):
     assert twice == by_hand.replace("first", "second")
 
 
+def test_sections_of_several_commands_share_a_page():
+    """Each replaces its own, wherever it stands."""
+    page = insert(insert("", "mine"), "theirs", "hotgate bench other")
+    page = insert(insert(page, "mine again"), "theirs again", "hotgate bench other")
+    assert page.count("begin") == 2
+    assert page.index("mine again") < page.index("theirs again")
+    assert "mine\n" not in page
+
+
 def test_figures_survive_json(figures):
     """What `--json` prints decodes to the same value."""
     assert msgspec.json.decode(msgspec.json.encode(figures), type=Figures) == figures
@@ -115,9 +124,9 @@ def test_help_and_summary_agree():
 def test_page_is_written_where_it_was_asked_for(figures, tmp_path):
     """Folders are made; writing again changes nothing."""
     page = tmp_path / "docs" / "benchmarks.md"
-    write(figures, page)
+    write(render(figures), page)
     once = page.read_text()
-    write(figures, page)
+    write(render(figures), page)
     assert render(figures) in once
     assert page.read_text() == once
 
