@@ -15,9 +15,11 @@ __all__ = ["bench"]
 # subcommand -> (module, attribute), and what `hotgate bench --help` says of it
 COMMANDS: dict[str, tuple[str, str]] = {
     "load": ("benchmarks.load.cli", "load"),
+    "scenarios": ("benchmarks.scenarios.cli", "scenarios"),
 }
 SUMMARIES: dict[str, str] = {
     "load": "Load a server on this machine, and say what came of it.",
+    "scenarios": "Measure what a user of the gateway may fear.",
 }
 
 

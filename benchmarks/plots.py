@@ -108,7 +108,7 @@ def draw_curve(curves: Mapping[str, Sequence[Point]], path: Path, *, title: str,
         axes.set_xlabel("answers with 2xx a second")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         _latency_axis(axes)
-        axes.legend(frameon=False)
+        _legend(axes)
 
 
 def draw_percentiles(latencies: Mapping[str, Latency], path: Path, *, title: str, how: str) -> None:
@@ -128,7 +128,7 @@ def draw_percentiles(latencies: Mapping[str, Latency], path: Path, *, title: str
         axes.set_xlim(0, widest * 1.03)
         axes.set_xlabel("percentile of the answers; the dot is the slowest one")
         _latency_axis(axes)
-        axes.legend(frameon=False, loc="upper left")
+        _legend(axes)
 
 
 def draw_timeline(timeline: Timeline, path: Path, *, title: str, how: str) -> None:
@@ -160,7 +160,7 @@ def draw_timeline(timeline: Timeline, path: Path, *, title: str, how: str) -> No
         axes.set_xlim(0, begins[-1] + timeline.slice_s if begins else 1)
         axes.set_xlabel(f"seconds; slices of {timeline.slice_s * 1e3:g} ms{note}")
         _latency_axis(axes)
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2 + len(kinds))
+        _legend(axes)
 
 
 def _nine(percent: float) -> float:
@@ -184,6 +184,12 @@ def _latency_axis(axes: Any) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     axes.tick_params(axis="y", which="minor", labelsize="small", labelcolor="0.4")
+
+
+def _legend(axes: Any) -> None:
+    """Below the axes, where no line can run through it."""
+    columns = min(4, len(axes.get_legend_handles_labels()[0]))
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns)
 
 
 @contextmanager

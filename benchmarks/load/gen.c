@@ -105,7 +105,7 @@ static struct {
     const char *host, *request_path, *version_header;
     int port, connections;
     double seconds, warmup_s, drain_s, rate, slice_s;
-    bool poisson;
+    bool poisson, drop_backlog;
     uint64_t seed, requests_max;
 } opt = {.host = "127.0.0.1", .connections = 1, .seconds = 5, .drain_s = 5, .poisson = true, .requests_max = UINT64_MAX};
 
@@ -540,7 +540,7 @@ static void send_due(void)
             count.max_lag_ns = lag;
     }
     struct connection *c;
-    while (sent.count < due.count && (c = idle())) {
+    while (sent.count < due.count && !(opt.drop_backlog && now >= end_ns) && (c = idle())) {
         int64_t meant = at_ns(&sent);
         advance(&sent);
         start(c, meant, now_ns());
@@ -600,7 +600,7 @@ static void drive(void)
             end_ns = now;
         if (opt.rate)
             send_due();
-        bool nothing_left = !busy && sent.count == due.count;
+        bool nothing_left = !busy && (sent.count == due.count || (opt.drop_backlog && now >= end_ns));
         bool all_begun = (opt.rate ? due.count : count.requests) >= opt.requests_max;
         if (nothing_left && (now >= end_ns || all_begun))
             break;
@@ -784,8 +784,8 @@ static double number(const char *name, const char *text, double low, double high
 static void read_options(int argc, char **argv)
 {
     static const char *names[] = {"host", "port", "request", "connections", "seconds", "warmup", "drain", "rate",
-                                  "schedule", "seed", "requests", "expect-version-header", "slice"};
-    enum { HOST, PORT, REQUEST, CONNECTIONS, TIME, WARMUP, DRAIN, RATE, SCHEDULE, SEED, REQUESTS, VERSION, SLICE, N };
+                                  "schedule", "seed", "requests", "expect-version-header", "slice", "backlog"};
+    enum { HOST, PORT, REQUEST, CONNECTIONS, TIME, WARMUP, DRAIN, RATE, SCHEDULE, SEED, REQUESTS, VERSION, SLICE, BACKLOG, N };
     struct option options[N + 1] = {0};
     for (int at = 0; at < N; at++)
         options[at] = (struct option){names[at], required_argument, NULL, at};
@@ -809,6 +809,11 @@ static void read_options(int argc, char **argv)
         case SEED: opt.seed = number(names[at], optarg, 0, 1e15); break;
         case REQUESTS: opt.requests_max = number(names[at], optarg, 1, 1e15); break;
         case VERSION: opt.version_header = optarg; break;
+        case BACKLOG:
+            opt.drop_backlog = !strcmp(optarg, "drop");
+            if (!opt.drop_backlog && strcmp(optarg, "send"))
+                die("--backlog is %s; it must be send or drop", optarg);
+            break;
         case SLICE: opt.slice_s = number(names[at], optarg, 0.001, SECONDS_MAX); break;
         }
     }

@@ -41,6 +41,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None = None
     """Requests meant to be sent in a second, whether or not the server keeps up; None sends when answered."""
     schedule: Literal["poisson", "constant"] = "poisson"
+    backlog: Literal["send", "drop"] = "send"
+    """Whether requests that were due and found no connection are still sent after the measured time; else unsent."""
     seed: int = 0
     requests_max: int | None = None
     version_header: str | None = None

@@ -109,6 +109,7 @@ def _options(plan: LoadPlan) -> list[str]:
         "drain": plan.drain_s,
         "rate": plan.rate_per_s,
         "schedule": plan.schedule,
+        "backlog": plan.backlog,
         "seed": plan.seed,
         "requests": plan.requests_max,
         "expect-version-header": plan.version_header,

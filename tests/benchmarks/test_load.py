@@ -455,6 +455,22 @@ def test_request_never_answered_is_lost(generator, server):
     assert (result.requests, result.ok, result.lost, result.unsent) == (40, 10, 2, 28)
 
 
+@pytest.mark.parametrize("backlog", ["send", "drop"])
+def test_backlog_is_sent_late_or_dropped(generator, server, backlog):
+    """One connection carries a fifth of what is due: the rest goes out in the drain time, or never; nothing is lost."""
+
+    async def script(exchange):
+        await asyncio.sleep(0.02)
+        exchange.answer()
+
+    server.play(script)
+    result = run(generator, plan(server, rate_per_s=250, schedule="constant", drain_s=30, backlog=backlog))
+    assert (result.requests, result.lost) == (100, 0)
+    assert result.ok + result.unsent == 100
+    assert result.ok <= 21 if backlog == "drop" else result.ok == 100
+    assert add_up(result)
+
+
 def test_versions_are_timed(generator, server):
     """Each value of the header has its count and the time of its first answer, on this process's monotonic clock."""
     switched = []
