@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from benchmarks.figures import Figures
     from benchmarks.load.report import LoadReport
 
-__all__ = ["PlotError", "Point", "Timeline", "check", "draw_curve", "draw_load", "draw_percentiles", "draw_timeline"]
+__all__ = [
+    "PlotError",
+    "Point",
+    "Timeline",
+    "check",
+    "draw_curve",
+    "draw_figures",
+    "draw_load",
+    "draw_percentiles",
+    "draw_timeline",
+]
 
 SUFFIXES = (".svg", ".png")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -84,6 +95,35 @@ def draw_load(report: LoadReport, path: Path) -> None:
         for label, run in zip(latencies, report.runs, strict=True)
     ]
     draw_curve({"": points}, path, title="Latency against throughput", how=f"{how}, open loop ({report.schedule})")
+
+
+def draw_figures(figures: Figures, folder: Path) -> None:
+    """What `hotgate bench --plots` draws: `throughput.png` and, if there was a timeline, `swaps.png`."""
+    curves = {
+        name: [
+            Point(
+                label=str(found.connections),
+                throughput_per_s=getattr(found, name).throughput_per_s,
+                p50_us=getattr(found, name).p50_us,
+                p99_us=getattr(found, name).p99_us,
+            )
+            for found in figures.serving
+        ]
+        for name in ("hotgate", "fixed")
+    }
+    how = "closed loop, one worker on one core; the numbers are connections; fixed is granian without a gateway"
+    draw_curve(curves, folder / "throughput.png", title="Latency against throughput", how=how)
+    swap = figures.swap
+    if not swap.slices:
+        return
+    timeline = Timeline(
+        slice_s=swap.slice_s,
+        slices=swap.slices,
+        moments=tuple((at, "stage change asked for") for at in swap.asked_s),
+        measured_from_s=swap.warmup_s,
+    )
+    how = f"{swap.rate_per_s:g} requests a second, open loop; sidecar, verifier and worker on one core"
+    draw_timeline(timeline, folder / "swaps.png", title="Latency while versions are promoted", how=how)
 
 
 def draw_curve(curves: Mapping[str, Sequence[Point]], path: Path, *, title: str, how: str) -> None:
