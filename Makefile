@@ -7,10 +7,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench bench-judges lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.complete  ## create .venv from the locked requirements, with hotgate itself editable
 
@@ -45,6 +45,9 @@ format: setup  ## put the code into the house format
 
 bench: setup  ## measure: one pinned worker against granian's fixed answer, swap, start-up, memory
 	@$(BIN)/hotgate bench
+
+bench-judges: setup  ## hold the load generator against h2load and k6, where they are installed
+	@$(BIN)/hotgate bench judges $(ARGS)
 
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt

@@ -14,10 +14,12 @@ __all__ = ["bench"]
 
 # subcommand -> (module, attribute), and what `hotgate bench --help` says of it
 COMMANDS: dict[str, tuple[str, str]] = {
+    "judges": ("benchmarks.judges.cli", "judges"),
     "load": ("benchmarks.load.cli", "load"),
     "scenarios": ("benchmarks.scenarios.cli", "scenarios"),
 }
 SUMMARIES: dict[str, str] = {
+    "judges": "Hold the load generator against h2load and k6.",
     "load": "Load a server on this machine, and say what came of it.",
     "scenarios": "Measure what a user of the gateway may fear.",
 }
