@@ -7,10 +7,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-judges lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.complete  ## create .venv from the locked requirements, with hotgate itself editable
 
@@ -51,6 +51,9 @@ bench-gate: setup  ## hold the gateway's throughput and p99 to benchmarks/budget
 
 bench-peers: setup  ## measure hotgate beside other model servers, each in an environment of its own
 	@$(BIN)/hotgate bench peers $(ARGS)
+
+bench-judges: setup  ## hold the load generator against h2load and k6, where they are installed
+	@$(BIN)/hotgate bench judges $(ARGS)
 
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt

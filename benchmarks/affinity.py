@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["cores", "pinned"]
 
@@ -18,11 +18,11 @@ def cores() -> list[int]:
 
 
 @contextmanager
-def pinned(core: int | None) -> Iterator[None]:
+def pinned(core: int | Collection[int] | None) -> Iterator[None]:
     """Pin the calling thread, so that a child started in the block is pinned from its first instruction."""
     before = os.sched_getaffinity(0)
     if core is not None:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
     try:
         yield
     finally:

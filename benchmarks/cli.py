@@ -15,11 +15,17 @@ __all__ = ["bench"]
 # subcommand -> (module, attribute), and what `hotgate bench --help` says of it
 COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("benchmarks.gate_cli", "gate"),
+    "judges": ("benchmarks.judges.cli", "judges"),
+    "load": ("benchmarks.load.cli", "load"),
     "peers": ("benchmarks.peers.cli", "peers"),
+    "scenarios": ("benchmarks.scenarios.cli", "scenarios"),
 }
 SUMMARIES: dict[str, str] = {
     "gate": "Hold the gateway's speed to its budget.",
+    "judges": "Hold the load generator against h2load and k6.",
+    "load": "Load a server on this machine, and say what came of it.",
     "peers": "Measure the gateway beside other model servers.",
+    "scenarios": "Measure what a user of the gateway may fear.",
 }
 
 
@@ -38,7 +44,12 @@ SUMMARIES: dict[str, str] = {
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the report into this Markdown page; what others wrote there stays.",
 )
-def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path | None) -> None:
+@click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that takes pictures of throughput and swaps (needs matplotlib).",
+)
+def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path | None, plots: Path | None) -> None:
     """Measure the gateway on this machine.
 
     One pinned worker against granian's fixed answer at 1, 32 and 256 connections; start-up, memory, and swaps in a
@@ -51,6 +62,7 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     from benchmarks.bench import BenchPlan, measure
     from benchmarks.errors import BenchError
     from benchmarks.load import LoadError
+    from benchmarks.plots import PlotError, check, draw_figures
     from benchmarks.progress import Progress
     from benchmarks.report import render, write
 
@@ -58,9 +70,15 @@ def bench(context: click.Context, *, as_json: bool, seconds: float, output: Path
     signal.signal(signal.SIGTERM, progress.leave)
     command = "hotgate bench" if seconds == 3.0 else f"hotgate bench --seconds {seconds:g}"
     try:
+        if plots is not None:
+            check(plots / "any.png")
         figures = measure(home() / "bench", BenchPlan(block_s=seconds), command=command, say=progress.say)
+    except PlotError as error:
+        raise click.UsageError(str(error)) from error
     except (BenchError, LoadError) as error:
         raise click.ClickException(str(error)) from error
+    if plots is not None:
+        draw_figures(figures, plots)
     if output is not None:
         write(render(figures), output)
     click.echo(msgspec.json.encode(figures) if as_json else render(figures))

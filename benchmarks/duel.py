@@ -94,7 +94,9 @@ class Duel:
         results = {}
         for name in order:
             rate = bout.rates[name] if bout.rates else None
-            results[name] = self._load(name, msgspec.structs.replace(bout.block, rate_per_s=rate, seed=seed))
+            results[name] = self._load(
+                name, msgspec.structs.replace(bout.block, rate_per_s=rate, seed=seed, missed_max=1.0)
+            )  # a pair is void
         return weigh(results, bout, {name: side.name for name, side in self._sides.items()})
 
     def _load(self, name: Name, plan: LoadPlan) -> LoadResult:

@@ -6,6 +6,8 @@ from statistics import median
 
 import msgspec
 
+from benchmarks.load.result import Slice
+
 __all__ = ["Figures", "Machine", "MemoryFigures", "ServingFigures", "Side", "StartupFigures", "SwapFigures"]
 
 
@@ -75,6 +77,12 @@ class SwapFigures(msgspec.Struct, frozen=True, kw_only=True):
     p50_us: float
     p99_us: float
     max_us: float
+    slice_s: float = 0
+    slices: tuple[Slice, ...] = ()
+    """Of the whole run, its warm-up included."""
+    warmup_s: float = 0
+    asked_s: tuple[float, ...] = ()
+    """When each stage change was asked for, from the begin of the first slice."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

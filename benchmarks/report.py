@@ -6,15 +6,15 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from benchmarks.figures import Figures, Machine
 
-__all__ = ["insert", "provenance", "render", "table", "write"]
+__all__ = ["insert", "render", "setting", "table", "write"]
 
 OWNER = "hotgate bench"
-"""The command whose name stands in the marks around its section."""
+"""Whose section it is: the command that replaces what stands between its marks."""
 
 
 def render(figures: Figures) -> str:
@@ -22,37 +22,44 @@ def render(figures: Figures) -> str:
     return "\n\n".join([_setting(figures), _serving(figures), _one_machine(figures), _limits(figures)])
 
 
-def insert(page: str, section: str, *, owner: str = OWNER) -> str:
-    """Put a section between its owner's marks, or at the end of a page that has none; all else stays as it was."""
-    opening, closing = f"<!-- {owner}: begin -->", f"<!-- {owner}: end -->"
-    marked = f"{opening}\n{section}\n{closing}"
-    before, begin, rest = page.partition(opening)
-    _, end, after = rest.partition(closing)
+def insert(page: str, section: str, owner: str = OWNER) -> str:
+    """Put the section between its marks, or at the end of a page that has none; all else stays as it was written."""
+    first, last = f"<!-- {owner}: begin -->", f"<!-- {owner}: end -->"
+    marked = f"{first}\n{section}\n{last}"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if begin and end:
         return before + marked + after
     head = page.rstrip("\n") or "# Benchmarks"
     return f"{head}\n\n{marked}\n"
 
 
-def write(section: str, path: Path, *, owner: str = OWNER) -> None:
-    """Write or replace a section in a page."""
+def write(section: str, path: Path, owner: str = OWNER) -> None:
+    """Write or replace the section in a page."""
     page = path.read_text(encoding="utf-8") if path.exists() else ""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(insert(page, section, owner=owner), encoding="utf-8")
+    path.write_text(insert(page, section, owner), encoding="utf-8")
 
 
-def provenance(date: str, machine: Machine, versions: Mapping[str, str], command: str) -> str:
-    """When, on what, with what and how it was measured: what stands above all figures."""
+def setting(title: str, *, date: str, machine: Machine, versions: dict[str, str], command: str) -> str:
+    """How every section begins: when, on what, with what and how to do it again."""
     numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"""- Date: {date}
+    return f"""## {title}
+
+- Date: {date}
 - Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gib:.1f} GiB, Linux {machine.kernel}
 - Versions: {numbers}
 - Command: `{command}`"""
 
 
 def _setting(figures: Figures) -> str:
-    lines = provenance(figures.date, figures.machine, figures.versions, figures.command)
-    return f"## One worker on one core\n\n{lines}"
+    return setting(
+        "One worker on one core",
+        date=figures.date,
+        machine=figures.machine,
+        versions=figures.versions,
+        command=figures.command,
+    )
 
 
 def _serving(figures: Figures) -> str:

@@ -18,7 +18,7 @@ from benchmarks.errors import ServerError
 from benchmarks.process import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Reply", "Server", "ask", "free_port", "serving", "tail"]
@@ -73,7 +73,7 @@ def serving(
     *,
     port: int,
     log: Path,
-    core: int | None = None,
+    core: int | Collection[int] | None = None,
     home: Path | None = None,
     environment: Mapping[str, str] | None = None,
     ready_path: str = "/readyz",
@@ -85,7 +85,7 @@ def serving(
         command: what to run.
         port: where the server will listen on 127.0.0.1.
         log: file that takes all it prints.
-        core: the only core that it may use.
+        core: the only core, or cores, that it may use.
         home: its `HOTGATE_HOME`, and where it runs: this process's settings and registry are never its own.
         environment: further variables.
         ready_path: asked until it answers 200.

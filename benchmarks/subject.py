@@ -61,9 +61,11 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     probabilities: dict[str, float]
 
 
-def train_subject(folder: Path, kind: str) -> Subject:
-    """Train one model of a kind."""
-    return _train(_basis(), folder, kind, KINDS[kind])
+def train_subject(folder: Path, kind: str, **parameters: Any) -> Subject:
+    """Train one model of a kind, with other parameters where they are given."""
+    candidate = KINDS[kind]
+    changed = msgspec.structs.replace(candidate, parameters={**candidate.parameters, **parameters})
+    return _train(_basis(), folder, kind, changed)
 
 
 def train_subjects(folder: Path, strengths: Iterable[float]) -> Iterator[Subject]:

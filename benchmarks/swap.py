@@ -81,7 +81,9 @@ def measure_swaps(
         rate_per_s=RATE_PER_S,
         schedule="constant",
         version_header=VERSION_HEADER,
+        slice_s=0.1,
         core=core,
+        missed_max=1.0,  # registry and promotions are on this machine too; the report says how many
     )
     with start(generator, plan) as running:
         time.sleep(plan.warmup_s)
@@ -105,6 +107,10 @@ def measure_swaps(
         p50_us=result.latency.p50_us,
         p99_us=result.latency.p99_us,
         max_us=result.latency.max_us,
+        slice_s=result.slice_s,
+        slices=result.slices,
+        warmup_s=plan.warmup_s,
+        asked_s=tuple((at - result.begin_monotonic_ns) / 1e9 for at in asked.values()),
     )
 
 

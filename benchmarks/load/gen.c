@@ -12,8 +12,10 @@
  *   unsent        never went out whole: the connection broke, or none came free until the end
  *   connect_errors, reconnects, status by code
  * and of the open loop: `missed` is due requests that this program noticed more than 1 ms late (its own fault, never the
- * server's), `queued` those that found every connection busy. Latencies are those of 2xx answers to requests of the
- * measured time; throughput is 2xx answers that came in within it.
+ * server's), `queued` those that found every connection busy. Latencies are those of answers to requests of the measured
+ * time, 2xx apart from refusals (429 and 503), once from when the request was meant to go out and once from when it did;
+ * throughput is 2xx answers that came in within it. With --slice, each slice of the whole run tells what became of the
+ * requests that were meant to go out in it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -38,11 +40,12 @@
 
 enum {
     HEAD_MAX = 8192,         /* bytes of an answer's head */
-    REQUEST_MAX = 16 << 20,  /* bytes of the request */
+    REQUESTS_MAX = 64 << 20, /* bytes of all different requests */
     CONNECTIONS_MAX = 4096,
     SECONDS_MAX = 3600,
     CONNECT_S = 4,           /* a SYN that found the backlog full is sent again after 1 and 3 s */
     VERSIONS_MAX = 64,
+    SLICES_MAX = 10000,      /* 300 MB if every slice sees every latency; few pages of it are ever touched */
     SUB_BITS = 7,            /* 128 buckets an octave: no value is off by more than 1/128 */
     SUB = 1 << SUB_BITS,
     EVENTS = 256,
@@ -56,11 +59,35 @@ struct connection {
     bool in_ring;       /* stands in the ring of idle ones */
     bool writing;       /* waits for room to write */
     bool in_body, last; /* the answer's head is in; it says Connection: close */
+    bool retry_after;   /* it says when to come back */
     int status;
-    int64_t start_ns;   /* when the request was meant to go out (open loop), or went out (closed) */
+    const struct request *request;
+    int64_t meant_ns;   /* when the request was meant to go out (open loop), or went out (closed) */
+    int64_t sent_ns;    /* when it went out */
     size_t sent, got;   /* bytes of the request, bytes of the answer's head */
     uint64_t body_left;
     char head[HEAD_MAX];
+};
+
+struct request {
+    const char *bytes;
+    size_t length;
+};
+
+struct histogram {
+    uint32_t buckets[(65 - SUB_BITS) * SUB]; /* an hour at the highest rate does not fill one */
+    uint64_t n;
+    int64_t max_ns;
+    double sum_ns;
+};
+
+enum fate { OK, REFUSED, OTHER_STATUS, LOST, RESET_REUSED, UNSENT, FATES };
+static const char *fate_names[] = {"ok", "refused", "other_status", "lost", "reset_reused", "unsent"};
+
+struct slice {
+    uint64_t answered;           /* answers that came in meanwhile, to whichever requests */
+    uint64_t fates[FATES];       /* of the requests that were meant to go out in it */
+    struct histogram latency;    /* of those answered with 2xx */
 };
 
 struct schedule {
@@ -77,31 +104,32 @@ struct version {
 static struct {
     const char *host, *request_path, *version_header;
     int port, connections;
-    double seconds, warmup_s, drain_s, rate;
-    bool poisson;
+    double seconds, warmup_s, drain_s, rate, slice_s;
+    bool poisson, drop_backlog;
     uint64_t seed, requests_max;
 } opt = {.host = "127.0.0.1", .connections = 1, .seconds = 5, .drain_s = 5, .poisson = true, .requests_max = UINT64_MAX};
 
 static struct {
-    uint64_t requests, ok, lost, reset_reused, unsent, connect_errors, reconnects, queued, missed, in_window, status[600];
+    uint64_t requests, fates[FATES], connect_errors, reconnects, queued, missed, in_window, status[600], retry_after[600];
     int64_t max_lag_ns;
 } count;
 
+/* Of the measured time: by fate, OK or REFUSED; from when a request was meant to go out, and from when it did. */
 static struct {
-    uint64_t buckets[(65 - SUB_BITS) * SUB], n;
-    int64_t max_ns;
-    double sum_ns;
-} latency;
+    struct histogram meant, sent;
+} latency[2];
 
 static struct sockaddr_storage address;
 static socklen_t address_length;
-static char *request;
-static size_t request_length;
+static struct request *requests;
+static size_t requests_n;
 static struct connection *connections;
 static int *ring, ring_head, ring_length, epoll_fd, busy, down;
 static struct schedule due, sent;
 static struct version versions[VERSIONS_MAX];
 static int versions_n;
+static struct slice *slices;
+static int64_t slices_n, slice_ns;
 static int64_t begin_ns, measure_ns, end_ns, retry_ns;
 static volatile sig_atomic_t asked_to_end;
 
@@ -129,30 +157,49 @@ static int64_t now_ns(void)
 
 /* --- latencies: log-linear buckets, as in HdrHistogram --- */
 
-static void record(int64_t ns)
+static void record(struct histogram *h, int64_t ns)
 {
     uint64_t value = ns > 0 ? ns : 0;
     int shift = value < SUB ? 0 : 63 - __builtin_clzll(value) - SUB_BITS;
-    latency.buckets[value < SUB ? value : (uint64_t)shift * SUB + (value >> shift)]++;
-    latency.n++;
-    latency.sum_ns += value;
-    if (ns > latency.max_ns)
-        latency.max_ns = ns;
+    h->buckets[value < SUB ? value : (uint64_t)shift * SUB + (value >> shift)]++;
+    h->n++;
+    h->sum_ns += value;
+    if (ns > h->max_ns)
+        h->max_ns = ns;
+}
+
+static int64_t highest_ns(size_t bucket)
+{
+    uint64_t shift = bucket < 2 * SUB ? 0 : bucket / SUB - 1;
+    return ((bucket - shift * SUB + 1) << shift) - 1;
 }
 
 /* The highest value of the bucket in which the percentile lies: never flattering. */
-static double percentile_us(double percent)
+static double percentile_us(const struct histogram *h, double percent)
 {
-    uint64_t rank = ceil(latency.n * percent / 100), seen = 0;
-    for (size_t at = 0; at < sizeof latency.buckets / sizeof *latency.buckets; at++) {
-        seen += latency.buckets[at];
-        if (seen < rank || !seen)
-            continue;
-        uint64_t shift = at < 2 * SUB ? 0 : at / SUB - 1;
-        int64_t highest = ((at - shift * SUB + 1) << shift) - 1;
-        return (highest < latency.max_ns ? highest : latency.max_ns) / 1e3;
+    uint64_t rank = ceil(h->n * percent / 100), seen = 0;
+    for (size_t at = 0; at < sizeof h->buckets / sizeof *h->buckets; at++) {
+        seen += h->buckets[at];
+        if (seen >= rank && seen)
+            return (highest_ns(at) < h->max_ns ? highest_ns(at) : h->max_ns) / 1e3;
     }
-    return latency.max_ns / 1e3;
+    return h->max_ns / 1e3;
+}
+
+/* --- what becomes of requests --- */
+
+static struct slice *slice_of(int64_t ns)
+{
+    int64_t at = slices_n ? (ns - begin_ns) / slice_ns : 0;
+    return at < slices_n ? &slices[at] : NULL;
+}
+
+static void settle(int64_t meant_ns, enum fate fate)
+{
+    struct slice *slice = slice_of(meant_ns);
+    count.fates[fate]++;
+    if (slice)
+        slice->fates[fate]++;
 }
 
 /* --- schedule --- */
@@ -231,12 +278,8 @@ static void broken(struct connection *c)
         return;
     }
     if (c->state == BUSY) {
-        if (c->reused && !c->got)
-            count.reset_reused++;
-        else if (c->sent < request_length)
-            count.unsent++;
-        else
-            count.lost++;
+        bool whole = c->sent == c->request->length;
+        settle(c->meant_ns, c->reused && !c->got ? RESET_REUSED : whole ? LOST : UNSENT);
     }
     hang_up(c);
     count.reconnects++;
@@ -245,8 +288,8 @@ static void broken(struct connection *c)
 
 static void push_request(struct connection *c)
 {
-    while (c->sent < request_length) {
-        ssize_t n = send(c->fd, request + c->sent, request_length - c->sent, MSG_NOSIGNAL);
+    while (c->sent < c->request->length) {
+        ssize_t n = send(c->fd, c->request->bytes + c->sent, c->request->length - c->sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN) {
@@ -257,19 +300,21 @@ static void push_request(struct connection *c)
             break;
         c->sent += n;
     }
-    bool writing = c->sent < request_length;
+    bool writing = c->sent < c->request->length;
     if (writing != c->writing) {
         c->writing = writing;
         watch(c, EPOLL_CTL_MOD);
     }
 }
 
-static void start(struct connection *c, int64_t start_ns)
+static void start(struct connection *c, int64_t meant_ns, int64_t now)
 {
     c->state = BUSY;
     c->sent = c->got = 0;
-    c->in_body = c->last = false;
-    c->start_ns = start_ns;
+    c->in_body = c->last = c->retry_after = false;
+    c->meant_ns = meant_ns;
+    c->sent_ns = now;
+    c->request = &requests[count.requests % requests_n];
     busy++;
     count.requests++;
     push_request(c);
@@ -282,7 +327,7 @@ static void rest(struct connection *c)
     if (!opt.rate) {
         int64_t now = now_ns();
         if (begin_ns && now < end_ns && count.requests < opt.requests_max)
-            start(c, now);
+            start(c, now, now);
     } else if (!c->in_ring) {
         c->in_ring = true;
         ring[(ring_head + ring_length++) % opt.connections] = c - connections;
@@ -326,15 +371,24 @@ static void answered(struct connection *c, bool closing)
 {
     int64_t now = now_ns();
     bool ok = c->status >= 200 && c->status < 300;
+    enum fate fate = ok ? OK : c->status == 429 || c->status == 503 ? REFUSED : OTHER_STATUS;
+    struct slice *meant = slice_of(c->meant_ns), *current = slice_of(now);
+    settle(c->meant_ns, fate);
     count.status[c->status]++;
-    count.ok += ok;
+    count.retry_after[c->status] += c->retry_after;
     count.in_window += ok && now >= measure_ns && now < end_ns;
-    if (ok && c->start_ns >= measure_ns)
-        record(now - c->start_ns);
+    if (fate <= REFUSED && c->meant_ns >= measure_ns) {
+        record(&latency[fate].meant, now - c->meant_ns);
+        record(&latency[fate].sent, now - c->sent_ns);
+    }
+    if (meant && ok)
+        record(&meant->latency, now - c->meant_ns);
+    if (current)
+        current->answered++;
     busy--;
     c->state = IDLE;
     c->reused = true;
-    if (closing || c->last || c->sent < request_length)
+    if (closing || c->last || c->sent < c->request->length)
         broken(c);
     else
         rest(c);
@@ -369,6 +423,8 @@ static void read_head(struct connection *c, size_t length)
             die("the answer is chunked; only answers with Content-Length are supported");
         } else if (named(line, name, "connection")) {
             c->last |= named(value, stop - value, "close");
+        } else if (named(line, name, "retry-after")) {
+            c->retry_after = true;
         } else if (opt.version_header && named(line, name, opt.version_header)) {
             saw_version(value, stop - value, now_ns());
         }
@@ -484,10 +540,10 @@ static void send_due(void)
             count.max_lag_ns = lag;
     }
     struct connection *c;
-    while (sent.count < due.count && (c = idle())) {
+    while (sent.count < due.count && !(opt.drop_backlog && now >= end_ns) && (c = idle())) {
         int64_t meant = at_ns(&sent);
         advance(&sent);
-        start(c, meant);
+        start(c, meant, now_ns());
     }
 }
 
@@ -511,11 +567,24 @@ static void connect_all(void)
     }
 }
 
+static void make_slices(void)
+{
+    slice_ns = opt.slice_s * SECOND;
+    slices_n = (end_ns - begin_ns + slice_ns - 1) / slice_ns;
+    if (slices_n > SLICES_MAX)
+        die("--slice is %g; %g s of it are more than %d slices", opt.slice_s, (end_ns - begin_ns) / 1e9, SLICES_MAX);
+    slices = calloc(slices_n, sizeof *slices);
+    if (!slices)
+        die("no memory for %" PRId64 " slices", slices_n);
+}
+
 static void drive(void)
 {
     begin_ns = now_ns();
     measure_ns = begin_ns + (int64_t)(opt.warmup_s * SECOND);
     end_ns = measure_ns + (int64_t)(opt.seconds * SECOND);
+    if (opt.slice_s)
+        make_slices();
     due = sent = (struct schedule){.random = opt.seed};
     if (opt.rate && opt.poisson) {
         advance(&due);
@@ -531,7 +600,7 @@ static void drive(void)
             end_ns = now;
         if (opt.rate)
             send_due();
-        bool nothing_left = !busy && sent.count == due.count;
+        bool nothing_left = !busy && (sent.count == due.count || (opt.drop_backlog && now >= end_ns));
         bool all_begun = (opt.rate ? due.count : count.requests) >= opt.requests_max;
         if (nothing_left && (now >= end_ns || all_begun))
             break;
@@ -547,15 +616,75 @@ static void drive(void)
     if (now_ns() < end_ns)
         end_ns = now_ns();
     for (int at = 0; at < opt.connections; at++)
-        if (connections[at].state == BUSY && connections[at].sent == request_length)
-            count.lost++;
-        else if (connections[at].state == BUSY)
-            count.unsent++;
-    count.unsent += due.count - sent.count;
-    count.requests += due.count - sent.count;
+        if (connections[at].state == BUSY)
+            settle(connections[at].meant_ns, connections[at].sent == connections[at].request->length ? LOST : UNSENT);
+    for (; sent.count < due.count; advance(&sent), count.requests++)
+        settle(at_ns(&sent), UNSENT);
 }
 
 /* --- in and out --- */
+
+static void print_by_status(const char *name, const uint64_t *counts)
+{
+    const char *comma = "";
+    printf("\"%s\":{", name);
+    for (int code = 0; code < 600; code++)
+        if (counts[code]) {
+            printf("%s\"%d\":%" PRIu64, comma, code, counts[code]);
+            comma = ",";
+        }
+    printf("},");
+}
+
+static void print_fates(const uint64_t *fates)
+{
+    for (int at = 0; at < FATES; at++)
+        printf("\"%s\":%" PRIu64 ",", fate_names[at], fates[at]);
+}
+
+static void print_latency(const char *name, const struct histogram *h)
+{
+    const char *comma = "";
+    if (!h->n)
+        return;
+    printf(",\"%s\":{\"n\":%" PRIu64 ",\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
+           "\"max_us\":%.3f,\"buckets\":{",
+           name, h->n, h->sum_ns / h->n / 1e3, percentile_us(h, 50), percentile_us(h, 90), percentile_us(h, 99),
+           percentile_us(h, 99.9), h->max_ns / 1e3);
+    for (size_t at = 0; at < sizeof h->buckets / sizeof *h->buckets; at++)
+        if (h->buckets[at]) {
+            printf("%s\"%" PRId64 "\":%" PRIu32, comma, highest_ns(at), h->buckets[at]);
+            comma = ",";
+        }
+    printf("}}");
+}
+
+static void print_slices(void)
+{
+    int64_t n = slices_n ? (end_ns - begin_ns + slice_ns - 1) / slice_ns : 0; /* it may have been ended early */
+    printf(",\"slice_s\":%g,\"slices\":[", opt.slice_s);
+    for (int64_t at = 0; at < n; at++) {
+        const struct histogram *h = &slices[at].latency;
+        printf("%s{", at ? "," : "");
+        print_fates(slices[at].fates);
+        printf("\"answered\":%" PRIu64, slices[at].answered);
+        if (h->n)
+            printf(",\"p50_us\":%.3f,\"p99_us\":%.3f,\"max_us\":%.3f", percentile_us(h, 50), percentile_us(h, 99),
+                   h->max_ns / 1e3);
+        printf("}");
+    }
+    printf("]");
+}
+
+static void print_versions(void)
+{
+    printf("\"versions\":{");
+    for (int at = 0; at < versions_n; at++)
+        printf("%s\"%s\":{\"count\":%" PRIu64 ",\"first_monotonic_ns\":%" PRId64 ",\"first_wall_ns\":%" PRId64 "}",
+               at ? "," : "", versions[at].name, versions[at].count, versions[at].first_monotonic_ns,
+               versions[at].first_wall_ns);
+    printf("},");
+}
 
 static void report(void)
 {
@@ -563,45 +692,66 @@ static void report(void)
     getrusage(RUSAGE_SELF, &usage);
     double cpu_s = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
     double seconds = (end_ns - measure_ns) / 1e9;
-    printf("{\"requests\":%" PRIu64 ",\"ok\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"reset_reused\":%" PRIu64
-           ",\"unsent\":%" PRIu64 ",\"connect_errors\":%" PRIu64 ",\"reconnects\":%" PRIu64 ",\"queued\":%" PRIu64
-           ",\"missed\":%" PRIu64 ",\"max_lag_us\":%.1f,\"status\":{",
-           count.requests, count.ok, count.lost, count.reset_reused, count.unsent, count.connect_errors,
-           count.reconnects, count.queued, count.missed, count.max_lag_ns / 1e3);
-    const char *comma = "";
-    for (int code = 0; code < 600; code++)
-        if (count.status[code]) {
-            printf("%s\"%d\":%" PRIu64, comma, code, count.status[code]);
-            comma = ",";
-        }
-    printf("},\"versions\":{");
-    for (int at = 0; at < versions_n; at++)
-        printf("%s\"%s\":{\"count\":%" PRIu64 ",\"first_monotonic_ns\":%" PRId64 ",\"first_wall_ns\":%" PRId64 "}",
-               at ? "," : "", versions[at].name, versions[at].count, versions[at].first_monotonic_ns,
-               versions[at].first_wall_ns);
-    printf("},\"seconds\":%.6f,\"cpu_share\":%.4f", seconds, cpu_s * 1e9 / (now_ns() - begin_ns));
-    if (latency.n && seconds > 0)
-        printf(",\"throughput_per_s\":%.3f,\"latency\":{\"n\":%" PRIu64 ",\"mean_us\":%.3f,\"p50_us\":%.3f,"
-               "\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,\"max_us\":%.3f}",
-               count.in_window / seconds, latency.n, latency.sum_ns / latency.n / 1e3, percentile_us(50),
-               percentile_us(90), percentile_us(99), percentile_us(99.9), latency.max_ns / 1e3);
+    bool measured = latency[OK].meant.n && seconds > 0;
+    printf("{\"requests\":%" PRIu64 ",", count.requests);
+    print_fates(count.fates);
+    print_by_status("status", count.status);
+    print_by_status("retry_after", count.retry_after);
+    print_versions();
+    printf("\"connect_errors\":%" PRIu64 ",\"reconnects\":%" PRIu64 ",\"queued\":%" PRIu64 ",\"missed\":%" PRIu64
+           ",\"max_lag_us\":%.1f,\"begin_monotonic_ns\":%" PRId64 ",\"seconds\":%.6f,\"cpu_share\":%.4f",
+           count.connect_errors, count.reconnects, count.queued, count.missed, count.max_lag_ns / 1e3, begin_ns, seconds,
+           cpu_s * 1e9 / (now_ns() - begin_ns));
+    if (measured)
+        printf(",\"throughput_per_s\":%.3f", count.in_window / seconds);
+    print_latency("latency", &latency[OK].meant);
+    print_latency("from_sent", &latency[OK].sent);
+    print_latency("refused_latency", &latency[REFUSED].meant);
+    print_latency("refused_from_sent", &latency[REFUSED].sent);
+    print_slices();
     printf("}\n");
     if (fflush(stdout))
         die("writing the result: %s", strerror(errno));
-    if (!latency.n || seconds <= 0)
+    if (!measured)
         die("no request of the measured time was answered with 2xx");
 }
 
-static void read_request(void)
+/* The length of the request at `bytes`, which has a body if its head says so; 0 if it is not whole. */
+static size_t request_length(const char *bytes, size_t room)
+{
+    const char *end = memmem(bytes, room, "\r\n\r\n", 4), *line = bytes;
+    if (!end)
+        return 0;
+    size_t length = end + 4 - bytes, body = 0;
+    while (line && line < end) {
+        if (!strncasecmp(line, "content-length:", 15))
+            body = strtoull(line + 15, NULL, 10);
+        line = memchr(line, '\n', end - line);
+        line = line ? line + 1 : NULL;
+    }
+    return body <= room - length ? length + body : 0;
+}
+
+static void read_requests(void)
 {
     FILE *file = strcmp(opt.request_path, "-") ? fopen(opt.request_path, "rb") : stdin;
     if (!file)
         die("%s: %s", opt.request_path, strerror(errno));
-    request = malloc(REQUEST_MAX + 1);
-    request_length = request ? fread(request, 1, REQUEST_MAX + 1, file) : 0;
-    if (ferror(file) || !request_length || request_length > REQUEST_MAX)
-        die("%s: a request has 1 to %d bytes", opt.request_path, REQUEST_MAX);
+    char *bytes = malloc(REQUESTS_MAX + 1);
+    size_t size = bytes ? fread(bytes, 1, REQUESTS_MAX + 1, file) : 0;
+    if (ferror(file) || !size || size > REQUESTS_MAX)
+        die("%s: requests have 1 to %d bytes", opt.request_path, REQUESTS_MAX);
     fclose(file);
+    for (size_t at = 0, length; at < size; at += length) {
+        length = request_length(bytes + at, size - at);
+        if (!length)
+            die("%s: request %zu, at byte %zu, is not whole", opt.request_path, requests_n + 1, at);
+        if (!(requests_n & (requests_n - 1))) /* at every power of two, room for as many again */
+            requests = realloc(requests, (requests_n ? 2 * requests_n : 1) * sizeof *requests);
+        if (!requests)
+            die("no memory for %zu requests", requests_n);
+        requests[requests_n++] = (struct request){bytes + at, length};
+    }
 }
 
 /* Only this machine may ever be the target of a load test. */
@@ -634,8 +784,8 @@ static double number(const char *name, const char *text, double low, double high
 static void read_options(int argc, char **argv)
 {
     static const char *names[] = {"host", "port", "request", "connections", "seconds", "warmup", "drain", "rate",
-                                  "schedule", "seed", "requests", "expect-version-header"};
-    enum { HOST, PORT, REQUEST, CONNECTIONS, TIME, WARMUP, DRAIN, RATE, SCHEDULE, SEED, REQUESTS, VERSION, N };
+                                  "schedule", "seed", "requests", "expect-version-header", "slice", "backlog"};
+    enum { HOST, PORT, REQUEST, CONNECTIONS, TIME, WARMUP, DRAIN, RATE, SCHEDULE, SEED, REQUESTS, VERSION, SLICE, BACKLOG, N };
     struct option options[N + 1] = {0};
     for (int at = 0; at < N; at++)
         options[at] = (struct option){names[at], required_argument, NULL, at};
@@ -659,10 +809,17 @@ static void read_options(int argc, char **argv)
         case SEED: opt.seed = number(names[at], optarg, 0, 1e15); break;
         case REQUESTS: opt.requests_max = number(names[at], optarg, 1, 1e15); break;
         case VERSION: opt.version_header = optarg; break;
+        case BACKLOG:
+            opt.drop_backlog = !strcmp(optarg, "drop");
+            if (!opt.drop_backlog && strcmp(optarg, "send"))
+                die("--backlog is %s; it must be send or drop", optarg);
+            break;
+        case SLICE: opt.slice_s = number(names[at], optarg, 0.001, SECONDS_MAX); break;
         }
     }
     if (optind < argc || !opt.port || !opt.request_path)
-        die("--port and --request FILE (whole request: head, empty line, body; - is standard input) are needed");
+        die("--port and --request FILE (whole requests one after the other, each with its Content-Length; - is standard"
+            " input) are needed");
 }
 
 static void on_term(int signal)
@@ -675,7 +832,7 @@ int main(int argc, char **argv)
 {
     read_options(argc, argv);
     resolve_loopback();
-    read_request();
+    read_requests();
     connections = calloc(opt.connections, sizeof *connections);
     ring = calloc(opt.connections, sizeof *ring);
     if (!connections || !ring)

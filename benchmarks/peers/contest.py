@@ -187,6 +187,7 @@ class Contest:
             rate_per_s=load.rate_per_s,
             seed=self._plan.seed + turn.round,
             core=self.rig.generator_core,
+            missed_max=1.0,  # the generator's lateness is not the peer's fault
         )
         others = [one.server.pid for one in self.entrants if one.server is not None and one is not turn.entrant]
         with paused(others):

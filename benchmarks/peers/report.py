@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.report import provenance, table
+from benchmarks.report import setting, table
 
 if TYPE_CHECKING:
     from benchmarks.peers.figures import Load, PeerFigures, PeersFigures
@@ -29,10 +29,14 @@ def render(figures: PeersFigures) -> str:
 
 
 def _setting(figures: PeersFigures) -> str:
-    lines = provenance(figures.date, figures.machine, figures.versions, figures.command)
-    return f"""## Beside other model servers
-
-{lines}
+    head = setting(
+        "Beside other model servers",
+        date=figures.date,
+        machine=figures.machine,
+        versions=figures.versions,
+        command=figures.command,
+    )
+    return f"""{head}
 
 One row of 30 floats for each request, {MODELS[figures.model]}: every server answers with the probabilities of the \
 same fitted model, and was held against scikit-learn on every held-out row before the timing."""

@@ -70,6 +70,13 @@ class ScriptedServer:
         """Have each request answered by a script."""
         self._script = script
 
+    def wait_for(self, requests: int) -> None:
+        """Return when that many requests have come in."""
+        deadline = time.monotonic() + 10
+        while len(self.requests) < requests:
+            assert time.monotonic() < deadline, f"{len(self.requests)} of {requests} requests came"
+            time.sleep(0.001)
+
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()

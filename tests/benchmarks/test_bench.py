@@ -192,5 +192,6 @@ def test_swaps_and_starts_are_timed_in_a_registry_of_their_own(monkeypatch, tmp_
     assert len(swap.seconds) == len(startup.seconds) == 1
     assert 0 < swap.seconds[0] < 30
     assert swap.failed == 0 < swap.requests
+    assert swap.warmup_s < swap.asked_s[0] < len(swap.slices) * swap.slice_s
     assert dict(os.environ) == before
     assert not list(tmp_path.glob("registry-*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -12,19 +13,28 @@ from pathlib import Path
 import pytest
 
 import benchmarks.load
-from benchmarks.load import LoadError, LoadPlan, LoadResult, build, run, start
+from benchmarks.load import LoadError, LoadPlan, LoadResult, build, merge, run, start
 from benchmarks.load.build import COMMAND
+from benchmarks.load.plan import MISSED_MAX
 
 
 def plan(server, **changes) -> LoadPlan:
-    values = {"port": server.port, "body": b'{"features": [1.5]}', "seconds": 0.4, "warmup_s": 0.0, "drain_s": 2.0}
+    values = {
+        "port": server.port,
+        "body": b'{"features": [1.5]}',
+        "seconds": 0.4,
+        "warmup_s": 0.0,
+        "drain_s": 2.0,
+        "missed_max": 1.0,
+    }
     return LoadPlan(**{**values, **changes})
 
 
 def add_up(result: LoadResult) -> bool:
     """Whether each request has exactly one fate."""
     fates = sum(result.status.values()) + result.lost + result.reset_reused + result.unsent
-    return result.requests == fates
+    by_slice = sum(part.ok + part.failed for part in result.slices)
+    return result.requests == fates and (not result.slices or result.requests == by_slice)
 
 
 async def at_once(exchange):
@@ -73,6 +83,68 @@ def test_a_percentile_is_its_buckets_upper_edge(generator, server):
     smaller_us = 2 * latency.mean_us - latency.max_us
     assert smaller_us - 0.01 <= latency.p50_us <= smaller_us * (1 + 1 / 128)
     assert latency.p99_us == latency.p999_us == latency.max_us
+
+
+def test_buckets_hold_every_answer(generator, server):
+    """Their counts add up to n, and the percentiles taken from them are those that the generator states itself."""
+
+    async def script(exchange):
+        await asyncio.sleep(0.02 if exchange.number % 10 == 0 else 0.001)
+        exchange.answer()
+
+    server.play(script)
+    latency = run(generator, plan(server, connections=4)).latency
+    assert sum(latency.buckets.values()) == latency.n
+    assert list(latency.buckets) == sorted(latency.buckets)
+    stated = (latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us)
+    assert tuple(map(latency.percentile_us, (50, 90, 99, 99.9, 100))) == stated
+
+
+def test_merged_latencies_are_those_of_all_answers(generator, server):
+    """A fast and a slow run together: counts add, and the slow half is the upper one."""
+    delay_s = [0.001]
+
+    async def script(exchange):
+        await asyncio.sleep(delay_s[0])
+        exchange.answer()
+
+    server.play(script)
+    fast = run(generator, plan(server, requests_max=20)).latency
+    delay_s[0] = 0.05
+    slow = run(generator, plan(server, requests_max=20, seconds=5)).latency
+    both = merge([slow, fast])
+    assert both.n == sum(both.buckets.values()) == 40
+    assert (both.max_us, both.p99_us) == (slow.max_us, slow.p99_us)
+    assert both.p50_us == max(fast.buckets) / 1e3
+    assert both.mean_us == pytest.approx((fast.mean_us + slow.mean_us) / 2)
+    assert merge([fast]).buckets == fast.buckets
+    with pytest.raises(ValueError, match="no latencies"):
+        merge([])
+
+
+def test_bodies_are_sent_in_turn(generator, server):
+    """Each body as often as the others, in their order, with its own length."""
+    bodies = []
+
+    async def script(exchange):
+        bodies.append(exchange.body)
+        exchange.answer()
+
+    server.play(script)
+    planned = (b"a", b"bb\r\n\r\nContent-Length: 9\r\n\r\n", b"")
+    result = run(generator, plan(server, bodies=planned, requests_max=30))
+    assert result.ok == 30
+    assert tuple(bodies) == planned * 10
+
+
+@pytest.mark.parametrize("torn", [b"POST / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nfour"])
+def test_torn_request_is_refused(generator, tmp_path, torn):
+    """What is left over behind the last whole request is named, not sent."""
+    file = tmp_path / "requests"
+    file.write_bytes(b"GET / HTTP/1.1\r\n\r\n" + torn)
+    done = subprocess.run([generator, "--port=1", f"--request={file}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "request 2, at byte 18, is not whole" in done.stderr
 
 
 def test_the_request_arrives_as_planned(generator, server):
@@ -126,6 +198,83 @@ def test_closed_loop_hides_the_same_stall(generator, server):
     assert result.latency.p99_us <= 100_000
 
 
+def test_timeline_shows_the_stall_where_it_was(generator, server):
+    """Of the 100 requests meant to go out in a stall of 200 ms each waited for its end; before and after none did."""
+    server.play(Stall(after=200, seconds=0.2))
+    result = run(
+        generator,
+        plan(server, connections=4, seconds=1.2, warmup_s=0.2, rate_per_s=500, schedule="constant", slice_s=0.1),
+    )
+    assert len(result.slices) == 14
+    assert all(part.ok == 50 for part in result.slices)  # as they were meant, not as they were answered
+    worst = max(result.slices, key=lambda part: part.max_us)
+    at = result.slices.index(worst)
+    assert at in (3, 4)  # request 200 is meant to go out 400 ms after the begin
+    assert worst.p99_us >= 190_000
+    assert result.slices[5].p50_us >= 1_000  # halfway through it, 100 ms are left
+    assert result.slices[4].answered < 50
+    assert sum(part.answered for part in result.slices) <= result.requests
+    assert add_up(result)
+    stalled = sum(n for highest_ns, n in result.latency.buckets.items() if highest_ns >= 10_000_000)
+    assert stalled >= 95  # those within 190 ms of its begin
+
+
+def test_timeline_tells_faults_apart(generator, server):
+    """Refused, other statuses and lost, each in the slices in which they were meant to go out."""
+
+    async def script(exchange):
+        if exchange.number > 40:
+            exchange.answer()
+        elif exchange.number % 4 == 3:
+            exchange.answer(body=b"half", length=8)
+            exchange.close()
+        else:
+            exchange.answer({0: 503, 1: 404, 2: 429}[exchange.number % 4])
+
+    server.play(script)
+    result = run(generator, plan(server, connections=40, rate_per_s=400, schedule="constant", slice_s=0.05))
+    faults = [(part.refused, part.other_status, part.lost) for part in result.slices]
+    assert faults == [(10, 5, 5), (10, 5, 5), *[(0, 0, 0)] * 6]
+    assert (result.refused, result.other_status, result.lost) == (20, 10, 10)
+    assert result.slices[0].p99_us is None
+    assert result.ok < sum(part.answered for part in result.slices) <= result.requests - result.lost
+    assert add_up(result)
+
+
+def test_timeline_of_a_run_ended_early_ends_with_it(generator, server):
+    """No empty slices stand for time that was not run, and too many slices are refused before the load."""
+    server.play(at_once)
+    with start(generator, plan(server, seconds=60, rate_per_s=200, slice_s=0.1)) as running:
+        server.wait_for(40)
+        running.finish()
+        result = running.result()
+    assert 2 <= len(result.slices) == math.ceil(result.seconds / 0.1) < 100
+    assert 0 < time.monotonic_ns() - result.begin_monotonic_ns < 60_000_000_000
+    with pytest.raises(LoadError, match="more than 10000 slices"):
+        run(generator, plan(server, seconds=60, slice_s=0.001))
+
+
+def test_missed_schedule_is_no_result(generator, server):
+    """A generator that was itself too late says so; who counts that himself may have the figures."""
+
+    def held_up(missed_max: float) -> LoadResult:
+        with start(generator, plan(server, rate_per_s=500, seconds=0.6, missed_max=missed_max)) as running:
+            server.wait_for(20)
+            os.kill(running.pid, signal.SIGSTOP)
+            until_stopped(running.pid)
+            time.sleep(0.1)  # the fault itself: 50 requests fall due
+            os.kill(running.pid, signal.SIGCONT)
+            return running.result()
+
+    server.play(at_once)
+    with pytest.raises(
+        LoadError, match=r"missed its schedule: it was over 1 ms late itself for \d+ of .* allowed 0.50%"
+    ):
+        held_up(MISSED_MAX)
+    server.requests.clear()
+    assert held_up(1.0).missed_share > MISSED_MAX
+
+
 @pytest.mark.parametrize("schedule", ["poisson", "constant"])
 def test_open_loop_keeps_its_rate(generator, server, schedule):
     """Constant is exact in number; Poisson is seeded, equal for equal seeds, and right within five sigma."""
@@ -161,6 +310,40 @@ def test_refusals_are_counted_by_status(generator, server):
     assert result.ok == result.latency.n == 300
     assert result.failed == 100
     assert result.faults() == "100 status 503"
+
+
+def test_refused_and_accepted_have_latencies_of_their_own(generator, server):
+    """Slow 2xx and quick 429s do not mix, a 500 is in neither, and Retry-After is counted by status."""
+
+    async def script(exchange):
+        kind = exchange.number % 4
+        if kind == 3:
+            await asyncio.sleep(0.05)
+            exchange.answer()
+        else:
+            exchange.answer((503, 429, 500)[kind], headers="retry-AFTER: 1\r\n" if kind == 1 else "")
+
+    server.play(script)
+    result = run(generator, plan(server, requests_max=40, seconds=5))
+    assert result.status == dict.fromkeys((200, 429, 500, 503), 10)
+    assert result.retry_after == {429: 10}
+    assert (result.latency.n, result.refused_latency.n, result.refused, result.other_status) == (10, 20, 20, 10)
+    assert result.refused_latency.p50_us < 50_000 <= result.latency.p50_us
+    assert result.from_sent == result.latency  # a closed loop sends when it means to
+
+
+def test_waiting_for_a_connection_counts_from_the_intended_send_only(generator, server):
+    """One connection and answers of 20 ms at 100 requests a second: the queue grows, what the server takes does not."""
+
+    async def script(exchange):
+        await asyncio.sleep(0.02)
+        exchange.answer(503 if exchange.number % 2 else 200)
+
+    server.play(script)
+    result = run(generator, plan(server, rate_per_s=100, schedule="constant"))
+    assert result.latency.max_us >= 300_000
+    assert result.from_sent.p50_us <= result.latency.p50_us / 2
+    assert result.refused_from_sent.p50_us <= result.refused_latency.p50_us / 2
 
 
 def test_answer_cut_off_is_lost(generator, server):
@@ -270,6 +453,22 @@ def test_request_never_answered_is_lost(generator, server):
     server.requests.clear()
     result = run(generator, open_loop)
     assert (result.requests, result.ok, result.lost, result.unsent) == (40, 10, 2, 28)
+
+
+@pytest.mark.parametrize("backlog", ["send", "drop"])
+def test_backlog_is_sent_late_or_dropped(generator, server, backlog):
+    """One connection carries a fifth of what is due: the rest goes out in the drain time, or never; nothing is lost."""
+
+    async def script(exchange):
+        await asyncio.sleep(0.02)
+        exchange.answer()
+
+    server.play(script)
+    result = run(generator, plan(server, rate_per_s=250, schedule="constant", drain_s=30, backlog=backlog))
+    assert (result.requests, result.lost) == (100, 0)
+    assert result.ok + result.unsent == 100
+    assert result.ok <= 21 if backlog == "drop" else result.ok == 100
+    assert add_up(result)
 
 
 def test_versions_are_timed(generator, server):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -9,7 +11,9 @@ from click.testing import CliRunner
 import hotgate
 from benchmarks.cli import bench
 from benchmarks.figures import Figures, Machine, MemoryFigures, ServingFigures, Side, StartupFigures, SwapFigures
+from benchmarks.load import Slice
 from benchmarks.machine import this_machine, versions
+from benchmarks.plots import draw_figures
 from benchmarks.report import insert, render, write
 
 MIB = 2**20
@@ -90,11 +94,13 @@ def test_section_is_replaced_and_nothing_else(page):
     assert twice == by_hand.replace("first", "second")
 
 
-def test_sections_of_two_commands_stand_side_by_side():
-    """Each replaces what stands between its own marks."""
-    page = insert(insert("", "bench 1"), "peers 1", owner="hotgate bench peers")
-    page = insert(insert(page, "bench 2"), "peers 2", owner="hotgate bench peers")
-    assert [line for line in page.splitlines() if line[:5] in {"bench", "peers"}] == ["bench 2", "peers 2"]
+def test_sections_of_several_commands_share_a_page():
+    """Each replaces its own, wherever it stands."""
+    page = insert(insert("", "mine"), "theirs", "hotgate bench other")
+    page = insert(insert(page, "mine again"), "theirs again", "hotgate bench other")
+    assert page.count("begin") == 2
+    assert page.index("mine again") < page.index("theirs again")
+    assert "mine\n" not in page
 
 
 def test_figures_survive_json(figures):
@@ -116,7 +122,7 @@ def test_help_and_summary_agree():
     assert bench.help
     assert bench.help.splitlines()[0] == hotgate.SUMMARIES["bench"]
     text = CliRunner().invoke(bench, ["--help"]).output
-    assert all(option in text for option in ("--json", "--seconds", "--output"))
+    assert all(option in text for option in ("--json", "--seconds", "--output", "--plots"))
 
 
 def test_page_is_written_where_it_was_asked_for(figures, tmp_path):
@@ -127,6 +133,26 @@ def test_page_is_written_where_it_was_asked_for(figures, tmp_path):
     write(render(figures), page)
     assert render(figures) in once
     assert page.read_text() == once
+
+
+def test_figures_are_drawn(figures, tmp_path):
+    """Throughput always, swaps if there is a timeline."""
+    draw_figures(figures, tmp_path / "without")
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["throughput.png"]
+    counts = dict.fromkeys(("refused", "other_status", "lost", "reset_reused", "unsent", "answered"), 0)
+    slices = (Slice(ok=1, **counts, p50_us=1, p99_us=2, max_us=3),) * 9
+    swap = msgspec.structs.replace(figures.swap, slice_s=0.1, slices=slices, warmup_s=0.2, asked_s=(0.5,))
+    draw_figures(msgspec.structs.replace(figures, swap=swap), tmp_path / "with")
+    assert sorted(path.name for path in (tmp_path / "with").iterdir()) == ["swaps.png", "throughput.png"]
+
+
+def test_plots_without_matplotlib_are_refused_before_measuring(monkeypatch, tmp_path):
+    """Exit code 2 and the install line."""
+    monkeypatch.setenv("HOTGATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = CliRunner().invoke(bench, ["--plots", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "pip install 'hotgate[train]'" in done.stderr
 
 
 def test_failed_measurement_is_an_error(monkeypatch, tmp_path):
