@@ -33,7 +33,7 @@ SUFFIXES = (".svg", ".png")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by all common kinds of colour blindness. Okabe and Ito, Color Universal Design, 2008."""
 MARKERS = "osD^vPX"
-NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
+NINES = (50, 90, 99, 99.9, 99.99, 99.999)
 
 
 class PlotError(Exception):
@@ -228,7 +228,8 @@ def _latency_axis(axes: Any) -> None:
 
 def _legend(axes: Any) -> None:
     """Below the axes, where no line can run through it."""
-    columns = min(4, len(axes.get_legend_handles_labels()[0]))
+    longest = max(map(len, axes.get_legend_handles_labels()[1]))
+    columns = max(1, min(4, 90 // (longest + 6)))
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns)
 
 

@@ -86,7 +86,7 @@ def render(figures: ModelsFigures) -> str:
 
 Medians of {blocks} blocks of {figures.block_s:g} s, closed loop, the order of the kinds there and back again, the \
 others stopped meanwhile; {requests:,} requests, 0 failed. Each model's answers were first held against \
-scikit-learn's. With many connections rows are scored in batches, where trees cost the most: a row alone hides it."""
+scikit-learn's."""
 
 
 def draw(figures: ModelsFigures, folder: Path) -> None:
