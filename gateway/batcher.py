@@ -134,6 +134,8 @@ class Batcher:
             block = self._filling or self._open()
             self._pack(block.bytes, block.used * self._row_bytes, row, path)
             self._enter(block, member)
+        if self._filling is None:
+            self._run_full()
 
     def submit_many(self, rows: list[Row], path: str, member: Member) -> None:
         """Queue a request of many rows, split over as many runs as it takes.
@@ -147,17 +149,24 @@ class Batcher:
         count = len(rows)
         if count > self._queue_limit:
             raise TooLarge(f"{count} rows in one request, at most {self._queue_limit} are taken: send them in parts")
+        with self._lock:
+            self._admit(count, member.deadline)
         packed = np.empty((count, self._width), dtype=np.float32)
         view = packed.reshape(-1).data.cast("B")
         for index, row in enumerate(rows):
             self._pack(view, index * self._row_bytes, row, f"{path}[{index}]")
         member.count = count
-        with self._lock:
-            self._admit(count, member.deadline)
-            if count:
-                self._spread(packed, member)
         if not count:
             member.answer([])
+            return
+        with self._lock:
+            self._spread(packed, member)
+        self._run_full()
+
+    def _run_full(self) -> None:
+        """Run what is full now: more that comes in this turn can only wait behind it, and be refused for it."""
+        while self._in_flight is None and self._waiting and self._waiting[0].used == self._max_rows:
+            self.flush()
 
     def _spread(self, packed: npt.NDArray[np.float32], member: Member) -> None:
         """Copy rows behind those that wait, over as many blocks as they need."""

@@ -199,7 +199,7 @@ def test_a_caller_who_leaves_before_the_batch_is_not_scored(executor, options):
 
     async def main():
         under_test = batcher(engine, executor, options)
-        waiting = [under_test.submit_one([index / 8, 0.0], "$") for index in range(6)]
+        waiting = [under_test.submit_one([index / 8, 0.0], "$") for index in range(5)]
         many = under_test.submit_many([[0.75, 0.0], [0.875, 0.0]], "$")
         for index in (0, 3):
             waiting[index].cancel()
@@ -214,10 +214,9 @@ def test_a_caller_who_leaves_before_the_batch_is_not_scored(executor, options):
         False,
         True,
         False,
-        False,
     ]
-    assert [answers[index] for index in (1, 2, 4, 5)] == [[[1 - i / 8, i / 8]] for i in (1, 2, 4, 5)]
-    assert engine.batches == [[0.125, 0.25, 0.5, 0.625, 0.75, 0.875]]
+    assert [answers[index] for index in (1, 2, 4)] == [[[1 - i / 8, i / 8]] for i in (1, 2, 4)]
+    assert engine.batches == [[0.125, 0.25, 0.5, 0.75, 0.875]]
 
 
 def test_a_batch_that_everybody_left_is_not_run(executor, options):
@@ -398,6 +397,20 @@ def test_more_work_than_may_wait_is_refused_by_its_predicted_time(executor):
 
     run(main())
     assert observer.refusals == ["wait"]
+
+
+def test_more_rows_than_may_wait_are_taken_while_they_can_be_run(executor):
+    """A full block runs at once, inside the turn that fills it, so that a burst is not refused by an idle model."""
+    engine, observer = FakeEngine(), Remembering()
+
+    async def main():
+        under_test = batcher(engine, executor, INLINE, observer)
+        waiting = [under_test.submit_many([[0.5, 0.0]] * 20, "$") for _ in range(20)]
+        return await asyncio.gather(*waiting)
+
+    assert run(main()) == [[[0.5, 0.5]] * 20] * 20
+    assert observer.refusals == []
+    assert {len(batch) for batch in engine.batches} == {8}
 
 
 def test_what_closed_a_batch_is_told(executor):
