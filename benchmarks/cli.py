@@ -16,10 +16,12 @@ __all__ = ["bench"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("benchmarks.gate_cli", "gate"),
     "peers": ("benchmarks.peers.cli", "peers"),
+    "soak": ("benchmarks.soak_cli", "soak"),
 }
 SUMMARIES: dict[str, str] = {
     "gate": "Hold the gateway's speed to its budget.",
     "peers": "Measure the gateway beside other model servers.",
+    "soak": "Load one worker for long, and see that its memory stays flat.",
 }
 
 

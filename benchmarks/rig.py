@@ -16,7 +16,7 @@ from benchmarks.servers import Server, ask, free_port, serving
 from benchmarks.subject import NAME, check_answers, row_body, train_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -63,7 +63,9 @@ class Rig:
             core=self.generator_core,
         )
 
-    def server(self, *command: str, log: str, home: Path | None = None) -> AbstractContextManager[Server]:
+    def server(
+        self, *command: str, log: str, home: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Server]:
         """A server on the servers' core; its command ends with the port."""
         port = free_port()
         return serving(
@@ -72,7 +74,7 @@ class Rig:
             core=self.server_core,
             log=self.folder / f"{log}.log",
             home=home or self.folder,
-            environment={"HOTGATE_GATEWAY_DRAIN_S": "0"},  # how it stops is not measured
+            environment={"HOTGATE_GATEWAY_DRAIN_S": "0", **(environment or {})},  # how it stops is not measured
         )
 
     @contextmanager
