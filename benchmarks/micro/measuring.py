@@ -26,7 +26,7 @@ class Measure:
         self._benchmark = benchmark
         self._rounds = rounds
 
-    def __call__(self, call: Callable[[], Any], why: str, *, prepare: Callable[[], object] | None = None) -> Any:
+    def __call__(self, call: Callable[[], Any], why: str, *, prepare: Callable[[], None] | None = None) -> Any:
         """Measure and put percentiles, in microseconds, into `extra_info`; returns what the last call returned.
 
         Args:
@@ -35,14 +35,8 @@ class Measure:
             prepare: called before each call, untimed.
         """
         benchmark = self._benchmark
-
-        def setup() -> None:
-            if prepare is not None:
-                prepare()
-
-        returned = benchmark.pedantic(
-            call, setup=setup, rounds=self._rounds, warmup_rounds=1 + self._rounds // WARMUP_SHARE
-        )
+        warmup = 1 + self._rounds // WARMUP_SHARE
+        returned = benchmark.pedantic(call, setup=prepare, rounds=self._rounds, warmup_rounds=warmup)
         taken = np.percentile(benchmark.stats.stats.data, list(PERCENTILES.values()))
         benchmark.extra_info["why"] = why
         benchmark.extra_info.update(zip(PERCENTILES, (1e6 * taken).tolist(), strict=True))

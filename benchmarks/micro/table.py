@@ -58,9 +58,9 @@ def render(figures: MicroFigures) -> str:
     lines = provenance(figures.datetime[:16].replace("T", " ") + " UTC", this_machine(), versions(), OWNER)
     how = (
         f"{max(rounds):,} calls of each, every one timed for itself, on one thread; in µs, what measuring costs"
-        " (`nothing`) included. The parts do not add up to the whole: each is measured with its own data warm in the"
-        " cache, and the whole has what lies between them. No HTTP, socket or thread switch is in here: `make bench`"
-        " has those."
+        " (`nothing`) included. The parts do not add up to the whole: small ones find all they need in the cache,"
+        " while a flush and a whole request come after the untimed making of their requests. No HTTP, socket or thread"
+        " switch is in here: `make bench` has those."
     )
     groups = dict.fromkeys(case.group for case in figures.benchmarks)
     tables = [_group(name, (case for case in figures.benchmarks if case.group == name)) for name in groups]

@@ -45,7 +45,7 @@ def test_decode(measure: Measure, body: bytes, row: list[float | None]) -> None:
 def test_request_id(measure: Measure, lived: Lived) -> None:
     """Made, not given."""
     make = lived.gateway.worker.admission.request_id
-    assert measure(lambda: make(None), "random once a process, then counted: a random number a request costs more")
+    assert measure(lambda: make(None), "random once a process, then counted")
 
 
 def test_find_model(measure: Measure, lived: Lived) -> None:
