@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers bench-judges lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-judges bench-micro soak lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ bench-peers: setup  ## measure hotgate beside other model servers, each in an en
 
 bench-judges: setup  ## hold the load generator against h2load and k6, where they are installed
 	@$(BIN)/hotgate bench judges $(ARGS)
+
+bench-micro: setup  ## measure each part of a request's path apart (ARGS=docs/hot-path.md writes the table there)
+	@mkdir -p .hotgate/bench
+	@$(BIN)/python -m pytest benchmarks/micro --benchmark-only --benchmark-json=.hotgate/bench/micro.json -qq >.hotgate/bench/micro.log \
+		|| { cat .hotgate/bench/micro.log; exit 1; }
+	@$(BIN)/python -m benchmarks.micro.table .hotgate/bench/micro.json $(ARGS)
+
+soak: setup  ## ten million requests, or 20 minutes, against one worker: its memory must stay flat (ARGS=--swaps: with swaps)
+	@$(BIN)/hotgate bench soak $(ARGS)
 
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "load": ("benchmarks.load.cli", "load"),
     "peers": ("benchmarks.peers.cli", "peers"),
     "scenarios": ("benchmarks.scenarios.cli", "scenarios"),
+    "soak": ("benchmarks.soak_cli", "soak"),
 }
 SUMMARIES: dict[str, str] = {
     "gate": "Hold the gateway's speed to its budget.",
@@ -26,6 +27,7 @@ SUMMARIES: dict[str, str] = {
     "load": "Load a server on this machine, and say what came of it.",
     "peers": "Measure the gateway beside other model servers.",
     "scenarios": "Measure what a user of the gateway may fear.",
+    "soak": "Load one worker for long, and see that its memory stays flat.",
 }
 
 

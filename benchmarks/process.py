@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["descendants", "pss_bytes", "workers"]
+__all__ = ["descendants", "pss_bytes", "rss_bytes", "workers"]
 
 _PROC = Path("/proc")
 
@@ -36,7 +36,16 @@ def _command_line(pid: int) -> bytes:
 
 def pss_bytes(pid: int) -> int:
     """Memory of a process, each shared page divided by the number of its sharers (proportional set size)."""
+    return _rollup_bytes(pid, "Pss")
+
+
+def rss_bytes(pid: int) -> int:
+    """Memory of a process, shared pages included."""
+    return _rollup_bytes(pid, "Rss")
+
+
+def _rollup_bytes(pid: int, name: str) -> int:
     for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise ValueError(f"smaps_rollup of process {pid} names no Pss")
+    raise ValueError(f"smaps_rollup of process {pid} names no {name}")

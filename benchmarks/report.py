@@ -6,12 +6,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from benchmarks.figures import Figures, Machine
 
-__all__ = ["insert", "render", "setting", "table", "write"]
+__all__ = ["insert", "provenance", "render", "setting", "table", "write"]
 
 OWNER = "hotgate bench"
 """Whose section it is: the command that replaces what stands between its marks."""
@@ -41,12 +41,15 @@ def write(section: str, path: Path, owner: str = OWNER) -> None:
     path.write_text(insert(page, section, owner), encoding="utf-8")
 
 
-def setting(title: str, *, date: str, machine: Machine, versions: dict[str, str], command: str) -> str:
-    """How every section begins: when, on what, with what and how to do it again."""
-    numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"""## {title}
+def setting(title: str, *, date: str, machine: Machine, versions: Mapping[str, str], command: str) -> str:
+    """How a section begins: its title, and `provenance`."""
+    return f"## {title}\n\n{provenance(date, machine, versions, command)}"
 
-- Date: {date}
+
+def provenance(date: str, machine: Machine, versions: Mapping[str, str], command: str) -> str:
+    """When, on what, with what and how it was measured: what stands above all figures."""
+    numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"""- Date: {date}
 - Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gib:.1f} GiB, Linux {machine.kernel}
 - Versions: {numbers}
 - Command: `{command}`"""

@@ -16,7 +16,7 @@ from benchmarks.servers import Server, ask, free_port, serving
 from benchmarks.subject import NAME, check_answers, row_body, train_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -64,7 +64,12 @@ class Rig:
         )
 
     def server(
-        self, *command: str, log: str, home: Path | None = None, core: Collection[int] | None = None
+        self,
+        *command: str,
+        log: str,
+        home: Path | None = None,
+        core: Collection[int] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Server]:
         """A server on the servers' core, or on those named; its command ends with the port."""
         port = free_port()
@@ -74,7 +79,7 @@ class Rig:
             core=self.server_core if core is None else core,
             log=self.folder / f"{log}.log",
             home=home or self.folder,
-            environment={"HOTGATE_GATEWAY_DRAIN_S": "0"},  # how it stops is not measured
+            environment={"HOTGATE_GATEWAY_DRAIN_S": "0", **(environment or {})},  # how it stops is not measured
         )
 
     @contextmanager

@@ -102,14 +102,20 @@ class Slot:
         """A generation of these bytes that is still in memory."""
         return next((generation for generation in self.generations if generation.sha256 == sha256), None)
 
-    def publish(self, generation: Generation, *, now: float, hold_s: float) -> None:
-        """Let new requests find `generation`; the one before it is held until `now + hold_s`."""
+    def publish(self, generation: Generation, *, now: float, hold_s: float) -> list[Generation]:
+        """Let new requests find `generation`; the one before it is held until `now + hold_s`.
+
+        Returns:
+            The generations that are no longer in the slot; requests may still wait in them.
+        """
+        before = self.generations
         previous, self.current = self.current, generation
         self.problem = None
         if previous is not None and previous.sha256 != generation.sha256:
             self._previous, self._previous_until = previous, now + hold_s
         elif self._previous is not None and self._previous.sha256 == generation.sha256:
             self._previous = None
+        return [gone for gone in before if gone not in self.generations]
 
     def expire(self, now: float) -> Generation | None:
         """Let go of the held generation once its time is over and nothing of it waits; returns it."""

@@ -59,6 +59,8 @@ class Models:
         self._slots: dict[str, Slot] = {}
         # What requests look up, made anew after every change: each model by name, the default one as None.
         self._serving: dict[str | None, Generation] = {}
+        # Out of their slots, and let go once nothing of them waits.
+        self._leaving: list[Generation] = []
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="hotgate-load")
         self._scorer = ThreadPoolExecutor(1, thread_name_prefix="hotgate-score")
         self._manifest = Manifest()
@@ -137,7 +139,7 @@ class Models:
             return
         if current is not None:
             self._gauge(current).set(0)
-        slot.publish(generation, now=self._clock(), hold_s=self._settings.hold_previous_s)
+        self._leaving += slot.publish(generation, now=self._clock(), hold_s=self._settings.hold_previous_s)
         self._index()
         self._gauge(generation).set(1)
         self._metrics.swaps.labels(slot.name, "champion").inc()
@@ -178,11 +180,9 @@ class Models:
         return self._metrics.loaded.labels(generation.name, "champion", generation.version, generation.sha256)
 
     def _retire(self, slot: Slot) -> None:
-        for generation in slot.generations:
-            generation.observer.carry()
         if slot.current is not None:
             self._gauge(slot.current).set(0)
-            self._monitor.remove(slot.current.feed)
+        self._leaving += slot.generations
 
     def _load(self, sha256: str) -> Engine:
         data = self._store.load(sha256)
@@ -192,18 +192,21 @@ class Models:
 
     def carry(self) -> None:
         """Bring the metrics of all generations up to date."""
-        for slot in self._slots.values():
-            for generation in slot.generations:
-                generation.observer.carry()
+        held = [generation for slot in self._slots.values() for generation in slot.generations]
+        for generation in (*held, *self._leaving):
+            generation.observer.carry()
 
     def expire(self) -> None:
-        """Release held generations whose time is over."""
+        """Release generations whose time is over, once nothing of them waits."""
         for slot in self._slots.values():
             gone = slot.expire(self._clock())
             if gone is not None:
-                gone.observer.carry()
-                self._monitor.remove(gone.feed)
-                _log.info("%s version %s is released", slot.name, gone.version)
+                self._leaving.append(gone)
+        for generation in [generation for generation in self._leaving if generation.batcher.idle]:
+            self._leaving.remove(generation)
+            generation.observer.carry()
+            self._monitor.remove(generation.feed)
+            _log.info("%s version %s is released", generation.name, generation.version)
 
     def health(self) -> list[ModelHealth]:
         """One entry a model, sorted by name."""

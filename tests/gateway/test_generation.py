@@ -104,6 +104,29 @@ def test_models_follow_the_manifest_and_say_what_is_missing(tmp_path, linear, fo
     asyncio.run(main())
 
 
+def test_what_is_swapped_out_is_let_go_however_fast_the_swaps_come(tmp_path, linear, forest):
+    """A hundred swaps within the hold time leave two generations to be monitored; a model that goes, none."""
+    store = ModelStore(tmp_path / "store")
+    with store.writer() as writer:
+        writer.put(linear.file.data)
+        writer.put(forest.file.data)
+    hashes = (linear.file.sha256, forest.file.sha256)
+
+    async def main():
+        under_test = models(store)
+        for swap in range(100):
+            roles = ModelRoles(champion=Entry(version=str(swap), sha256=hashes[swap % 2]))
+            await under_test.follow(Manifest(generation=swap, models={"cancer": roles}))
+            under_test.expire()
+            assert len(under_test._monitor._feeds) <= 2
+        await under_test.follow(Manifest(generation=100, models={}))
+        under_test.expire()
+        assert under_test._monitor._feeds == []
+        under_test.close()
+
+    asyncio.run(main())
+
+
 def test_the_default_model_is_the_setting_or_the_only_one(tmp_path, linear):
     """Two models and no setting: 404 with both names and the cure."""
     store = ModelStore(tmp_path / "store")

@@ -1,0 +1,1 @@
+"""Everything on the path of one request, measured apart: `make bench-micro`."""
