@@ -46,7 +46,7 @@ format: setup  ## put the code into the house format
 bench: setup  ## measure: one pinned worker against granian's fixed answer, swap, start-up, memory
 	@$(BIN)/hotgate bench
 
-bench-gate: setup  ## hold the gateway's throughput and p99 to benchmarks/budget.toml (ARGS=--quick: within four minutes)
+bench-gate: setup  ## hold the gateway's throughput and p99 to benchmarks/budget.toml (ARGS=--quick: within two minutes)
 	@$(BIN)/hotgate bench gate $(ARGS)
 
 bench-peers: setup  ## measure hotgate beside other model servers, each in an environment of its own

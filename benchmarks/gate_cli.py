@@ -26,7 +26,7 @@ class GateError(click.ClickException):
 
 @click.command()
 @click.pass_obj
-@click.option("--quick", is_flag=True, help="Fewer and shorter blocks: within four minutes, often inconclusive.")
+@click.option("--quick", is_flag=True, help="Fewer and shorter blocks: within two minutes, often inconclusive.")
 @click.option("--metric", "chosen", multiple=True, help="Only this metric of the budget; may be repeated.")
 @click.option(
     "--budget",

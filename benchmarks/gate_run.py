@@ -46,9 +46,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 FULL = Profile()
 QUICK = Profile(
-    plan=GatePlan(pairs_min=8, pairs_max=8), block_s=1.5, answers_min=1_500, probe_rounds=1, probe_s=1.0, total_s=130
+    plan=GatePlan(pairs_min=8, pairs_max=8), block_s=1.0, answers_min=1_000, warmup_s=0.3, probe_rounds=1, probe_s=1.0, total_s=100
 )
-"""A look at a change within two and a half minutes: it finds a gross loss, and is often inconclusive."""
+"""A look at a change within two minutes: it finds a gross loss, and is often inconclusive."""
 WRITE = Profile(plan=GatePlan(pairs_min=24, pairs_max=24))
 """All pairs whatever they say: a limit is measured once and held often."""
 

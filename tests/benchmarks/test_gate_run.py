@@ -76,7 +76,7 @@ def test_measurement_renews_the_limits_it_measured():
 
 
 def test_profiles_are_what_they_promise():
-    """The full one has the gate's own least; the quick one fits into four minutes with three metrics."""
+    """The full one has the gate's own least; the quick one fits into two minutes with three metrics."""
     assert FULL.block_s >= 5
     assert FULL.answers_min >= 5_000
     assert FULL.plan.pairs_min >= 12
