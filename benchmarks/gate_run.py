@@ -46,7 +46,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 FULL = Profile()
 QUICK = Profile(
-    plan=GatePlan(pairs_min=8, pairs_max=8), block_s=1.0, answers_min=1_000, warmup_s=0.3, probe_rounds=1, probe_s=1.0, total_s=100
+    plan=GatePlan(pairs_min=8, pairs_max=8),
+    block_s=1.0,
+    answers_min=1_000,
+    warmup_s=0.3,
+    probe_rounds=1,
+    probe_s=1.0,
+    total_s=100,
 )
 """A look at a change within two minutes: it finds a gross loss, and is often inconclusive."""
 WRITE = Profile(plan=GatePlan(pairs_min=24, pairs_max=24))
