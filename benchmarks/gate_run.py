@@ -82,6 +82,17 @@ class GateFigures(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     judged: tuple[Judged, ...]
 
+    @property
+    def of_another_machine(self) -> bool:
+        """Whether a metric failed whose limit was measured on another kind of machine."""
+        failed = [judged.metric.source for judged in self.judged if judged.verdict.outcome == "fail"]
+        return any(source is not None and source.machine != describe(self.machine) for source in failed)
+
+
+def describe(machine: Machine) -> str:
+    """A machine as the budget names it."""
+    return f"{machine.cpu}, {machine.cores} cores"
+
 
 def hold(folder: Path, budget: Budget, profile: Profile, *, command: str, say: Callable[[str], None]) -> GateFigures:
     """Hold the gateway to a budget.
@@ -133,8 +144,9 @@ def renew(budget: Budget, figures: GateFigures) -> Budget:
             raise BenchError(
                 f"{judged.name}: no limit comes of {len(judged.log_ratios)} pairs: {judged.verdict.reason}"
             )
-        machine = f"{figures.machine.cpu}, {figures.machine.cores} cores"
-        renewed[judged.name] = allow(judged.metric, judged.log_ratios, date=figures.date, machine=machine)
+        renewed[judged.name] = allow(
+            judged.metric, judged.log_ratios, date=figures.date, machine=describe(figures.machine)
+        )
     return renewed
 
 

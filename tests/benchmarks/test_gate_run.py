@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.affinity import cores, pinned
-from benchmarks.budget import Metric, read_budget, render_budget
+from benchmarks.budget import Metric, Source, read_budget, render_budget
 from benchmarks.cli import COMMANDS, SUMMARIES, bench
 from benchmarks.errors import BenchError
 from benchmarks.figures import Machine
@@ -45,6 +45,20 @@ def figures(*all_judged: Judged, outcome="pass") -> GateFigures:
         versions={},
         judged=all_judged,
     )
+
+
+def test_a_limit_of_another_machine_fails_nothing_for_sure():
+    """Only a failed metric counts, and only where its limit was not measured on this kind of machine."""
+    here = Source(median=1.0, spread=0.1, pairs=24, date="2026-01-02", machine="A CPU, 2 cores")
+    elsewhere = msgspec.structs.replace(here, machine="Another CPU, 2 cores")
+
+    def of_another(source, outcome):
+        one = judged("one", msgspec.structs.replace(THROUGHPUT, source=source), outcome=outcome)
+        return figures(one, outcome=outcome).of_another_machine
+
+    assert of_another(elsewhere, "fail")
+    assert not of_another(elsewhere, "pass")
+    assert not of_another(here, "fail")
 
 
 def test_table_has_limit_ratio_interval_and_verdict():
