@@ -96,6 +96,7 @@ class Gateway(Litestar):
             direct = DirectLane(
                 self._express,
                 self.worker.admission,
+                self.worker.metrics.refused_heads,
                 max_body_bytes=self._max_body,
                 queue_limit_ms=self.worker.settings.queue_limit_ms,
             )

@@ -213,11 +213,9 @@ class Batcher:
         """Refuse before anything is spent on it what could not be answered, or not in time."""
         queued = self._queued_rows
         if queued + rows > self._queue_limit:
-            raise self._refused(
-                "rows", f"{queued} rows wait, at most {self._queue_limit} may: {rows} more were refused"
-            )
+            raise self._full("rows", f"{queued} rows wait, at most {self._queue_limit} may: {rows} more were refused")
         if queued and queued + rows > self._admitted_rows:
-            raise self._refused(
+            raise self._full(
                 "wait",
                 f"{queued} rows wait, about {self._wait_us(queued) / 1e3:.3g} ms of work: {rows} more were refused",
             )
@@ -229,13 +227,16 @@ class Batcher:
             raise Expired("the deadline is over")
         needed_us = self._wait_us(queued + rows)
         if needed_us > left_us:
-            raise self._refused(
-                "deadline", f"scoring takes about {needed_us / 1e3:.3g} ms, the deadline leaves {left_us / 1e3:.3g} ms"
+            self._observer.refused("deadline")
+            raise Overloaded(
+                f"scoring takes about {needed_us / 1e3:.3g} ms, the deadline leaves {left_us / 1e3:.3g} ms"
             )
 
-    def _refused(self, reason: str, text: str) -> Overloaded:
+    def _full(self, reason: str, text: str) -> Overloaded:
+        """Too much waits, until no more than half of what may wait is left; a large request may fail before that."""
         self._observer.refused(reason)
-        return Overloaded(text)
+        excess = self._queued_rows - self._admitted_rows // 2
+        return Overloaded(text, full_s=self._wait_us(excess) / 1e6 if excess > 0 else 0.0)
 
     def _wait_us(self, rows: int) -> float:
         """Predicted time until that many rows, behind the block in flight, are scored."""

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from prometheus_client import Counter
+
     from gateway.admission import Admission
     from gateway.express import ExpressRoute, ExpressTable, Headers
     from gateway.reply import Answer
     from gateway.tickets import Scores
+
+    Found = tuple[ExpressRoute, str | None]
 
 __all__ = ["DirectLane"]
 
@@ -34,6 +38,12 @@ _log = logging.getLogger("hotgate.direct")
 
 _SMALL_BODY = 65_536
 """Bytes up to which a body is read chunk by chunk."""
+
+_WAY_SHARE = 0.4
+"""Of `queue_limit_ms`, for each of a request's two ways through granian's queue: as head and as body."""
+
+_MANY = 16
+"""Bodies on the way from which on the time of a marker's way is theirs, rather than that of any way."""
 
 
 class DirectLane:
@@ -43,25 +53,28 @@ class DirectLane:
     way, that is at once; else a marker is sent through granian behind the bodies that are: when it comes back, all
     that could be there is there. So nobody waits for a client that sends slowly.
 
-    The marker's way also tells how long everything takes that is on it, and no client has a part in that. A request
-    goes it twice, as head and as body; once that takes longer than requests may wait, new ones are refused by their
-    heads until what is too much is done.
+    What cannot be answered in time is refused by its head, before its body is read and decoded. A model whose queue was
+    full stays shut until half of that is done. And the marker's way, by the number of bodies that it stood behind, is
+    what a body takes: while so many are on the way that the next one would wait too long, no head is let in. Clients
+    that send slowly make bodies cheap, and without a marker out, which always comes, nothing is refused.
     """
 
     def __init__(
-        self, table: ExpressTable, admission: Admission, *, max_body_bytes: int, queue_limit_ms: float
+        self, table: ExpressTable, admission: Admission, refused: Counter, *, max_body_bytes: int, queue_limit_ms: float
     ) -> None:
         self.admission = admission
+        self._refused = refused
         self.loop_soon: Callable[..., Any]
         self._find = table.find
         self._max_body = max_body_bytes
-        self._way_limit_s = queue_limit_ms / 2e3
+        self._way_limit_s = _WAY_SHARE * queue_limit_ms / 1e3
         # Only granian's Python thread touches these: bodies that are on the way, and what runs when they are in.
         self.on_the_way = 0
         self.marked = False
         self.due: list[Callable[[], None]] = []
         self._marker = _Marker(self)
-        self._refuse_until = 0.0
+        self._body_s = 0.0
+        self.full_until: dict[Found, float] = {}
         self._python_thread = 0
         # `due` of a scoring thread while it answers.
         self._scoring = threading.local()
@@ -115,14 +128,33 @@ class DirectLane:
             self._python_thread = threading.get_ident()
         protocol = watcher.proto
         exchange = _Exchange(self, found, headers, protocol, length)
-        if exchange.arrived < self._refuse_until:
-            exchange.fail(Overloaded("more requests are waiting than can be answered in time"))
+        if (self.marked and self.on_the_way * self._body_s > self._way_limit_s) or (
+            self.full_until and self.is_full(found, exchange.arrived)
+        ):
+            self.refuse(exchange)
             return True
         # Asked for chunk by chunk, a body leaves its end to ask for: a marker. A large one comes in one piece.
         body = protocol.__aiter__().__anext__() if length <= _SMALL_BODY else protocol()
         self.on_the_way += 1
         body.add_done_callback(exchange)
         return True
+
+    def shut(self, found: Found, seconds: float) -> None:
+        """Refuse requests of one model on one route by their heads for so long."""
+        if seconds:
+            self.full_until[found] = perf_counter() + seconds
+
+    def is_full(self, found: Found, now: float) -> bool:
+        """Whether it is shut."""
+        until = self.full_until.get(found, 0.0)
+        if until <= now:
+            self.full_until.pop(found, None)
+        return until > now
+
+    def refuse(self, exchange: _Exchange) -> None:
+        """Answer a request whose body was not looked at."""
+        self._refused.inc()
+        exchange.fail(Overloaded("more requests are waiting than can be answered in time"))
 
     def form_batch(self, protocol: Any) -> None:
         """Rows wait: run them now if no other body is on its way, else behind those that are nearly here."""
@@ -135,6 +167,7 @@ class DirectLane:
             self.run_due()
         else:
             self.marked = True
+            self._marker.behind = self.on_the_way
             self._marker.sent = perf_counter()
             marker.add_done_callback(self._marker)
 
@@ -146,10 +179,9 @@ class DirectLane:
     def marker_came(self) -> None:
         """Everything that granian had in hand when the marker was sent is here."""
         self.marked = False
-        now = perf_counter()
-        way_s = now - self._marker.sent
-        if way_s > self._way_limit_s:
-            self._refuse_until = now + way_s - self._way_limit_s
+        behind = self._marker.behind
+        if behind >= _MANY:
+            self._body_s += 0.5 * ((perf_counter() - self._marker.sent) / behind - self._body_s)
         self.run_due()
 
 
@@ -171,9 +203,7 @@ class _Exchange:
         "start",
     )
 
-    def __init__(
-        self, lane: DirectLane, found: tuple[ExpressRoute, str | None], headers: Headers, protocol: Any, length: int
-    ) -> None:
+    def __init__(self, lane: DirectLane, found: Found, headers: Headers, protocol: Any, length: int) -> None:
         self._lane = lane
         self._found = found
         self._headers = headers
@@ -203,13 +233,22 @@ class _Exchange:
             _log.debug("a body did not come whole", exc_info=True)
             self._protocol.response_empty(400, [])
         else:
-            route, parameter = self._found
-            try:
-                route.begin(self, parameter, self._headers, body)
-            except Exception as error:  # noqa: BLE001 - the root of a request
-                self.fail(error)
+            if lane.full_until and lane.is_full(self._found, perf_counter()):
+                lane.refuse(self)
+            else:
+                self._begin(body)
         if lane.due and not lane.marked:
             lane.form_batch(self._protocol)
+
+    def _begin(self, body: bytes) -> None:
+        route, parameter = self._found
+        try:
+            route.begin(self, parameter, self._headers, body)
+        except Overloaded as error:
+            self._lane.shut(self._found, error.full_s)
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - the root of a request
+            self.fail(error)
 
     def _ask_for_more(self, piece: bytes) -> None:
         """Keep a piece and ask for the next, which raises behind the end of a body that is too short."""
@@ -248,10 +287,11 @@ class _Exchange:
 class _Marker:
     """What granian calls when everything that was in its hands before has come."""
 
-    __slots__ = ("_lane", "sent")
+    __slots__ = ("_lane", "behind", "sent")
 
     def __init__(self, lane: DirectLane) -> None:
         self._lane = lane
+        self.behind = 0
         self.sent = 0.0
 
     def __call__(self, _future: Any) -> None:

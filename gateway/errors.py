@@ -69,10 +69,15 @@ class Internal(GatewayError):  # noqa: N818
 
 
 class Overloaded(GatewayError):  # noqa: N818
-    """More rows wait than may."""
+    """More waits than may."""
 
     status = 503
     retry_after_s = 1
+
+    def __init__(self, text: str, full_s: float = 0.0) -> None:
+        """Refuse; for `full_s` seconds there is no room for more of the same, so that it need not be looked at."""
+        super().__init__(text)
+        self.full_s = full_s
 
 
 class Expired(GatewayError):  # noqa: N818

@@ -59,6 +59,9 @@ class Metrics:
         self.refused = Counter(
             "hotgate_refused", "Requests turned away, by reason.", (*_MODEL, "reason"), registry=registry
         )
+        self.refused_heads = Counter(
+            "hotgate_refused_heads", "Requests turned away before their body was decoded.", registry=registry
+        )
         self.errors = Counter("hotgate_errors", "Requests answered with an error.", ("status",), registry=registry)
         self.swaps = Counter("hotgate_swaps", "Versions published to the slot.", _ROLE, registry=registry)
         self.swap_failures = Counter(

@@ -126,6 +126,7 @@ def _living(store: Path, subject: Subject, lane: FakeGranian | None) -> Iterator
         direct = DirectLane(
             gateway._express,  # noqa: SLF001 - as `Gateway` makes it
             gateway.worker.admission,
+            gateway.worker.metrics.refused_heads,
             max_body_bytes=settings.max_body_bytes,
             queue_limit_ms=settings.queue_limit_ms,
         )

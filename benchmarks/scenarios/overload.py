@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks.errors import BenchError
 from benchmarks.load import Latency, LoadPlan, Slice, run
 from benchmarks.plots import draw_percentiles
 from benchmarks.report import table
@@ -21,21 +22,24 @@ if TYPE_CHECKING:
 
     from benchmarks.rig import Rig
     from benchmarks.scenarios.plan import ScenarioPlan
+    from benchmarks.subject import Subject
 
 __all__ = ["TITLE", "Overload", "OverloadFigures", "draw", "measure", "render"]
 
 TITLE = "Overload"
 FACTOR = 3.0
-ROWS = (1, 64)
-"""Rows of a request. A connection has one request under way: with single rows the queue never holds more rows than
-there are connections, so that only larger requests reach its bound."""
+LOADS = (("linear", 1), ("linear", 64), ("boosting", 64))
+"""Kinds of models, and rows of a request. A connection has one request under way: with single rows the queue never
+holds more rows than there are connections, so that only larger requests reach its bound. The last one's runs are on a
+thread of their own, where the batcher's queue fills up; the others wait in granian's."""
 PROBE_CONNECTIONS = 8
 SLICE_S = 0.05
 
 
 class Overload(msgspec.Struct, frozen=True, kw_only=True):
-    """One size of requests at three times their maximum."""
+    """One model and size of requests at three times their maximum."""
 
+    kind: str
     rows: int
     maximum_per_s: float
     """2xx a second in the closed loop with 32 connections."""
@@ -58,12 +62,14 @@ class Overload(msgspec.Struct, frozen=True, kw_only=True):
     """Of the probe, from the intended send."""
     after: Latency
     """Of the probe in the first second after the load."""
+    after_refused: int
+    """Of the same: told to come back, because what the load has left was not done yet."""
     back_after_s: float | None
     """From the load's end to that of the first slice whose p99 was at most twice the one before; None: not seen."""
 
 
 class OverloadFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """All sizes."""
+    """All loads."""
 
     connections: int
     seconds: float
@@ -72,19 +78,18 @@ class OverloadFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> OverloadFigures:
-    """For each size: the maximum, the probe, the overload, and the probe again at once."""
-    say("training the model")
-    subject = train_subject(rig.folder, "linear")
-    with served(rig, subject, "overload") as server:
-        loads = tuple(
-            _overload(rig, plan, server.port, body(subject.rows, rows), rows, row_body(subject.rows[0]), say)
-            for rows in ROWS
-        )
+    """For each load: the maximum, the probe, the overload, and the probe again at once."""
+    loads = []
+    for kind, rows in LOADS:
+        say(f"{kind}: training the model")
+        subject = train_subject(rig.folder, kind)
+        with served(rig, subject, f"overload-{kind}-{rows}") as server:
+            loads.append(_overload(rig, plan, server.port, subject, rows, say))
     return OverloadFigures(
         connections=plan.overload_connections,
         seconds=plan.block_s,
         probe_rate_per_s=plan.rate_per_s,
-        loads=loads,
+        loads=tuple(loads),
     )
 
 
@@ -94,9 +99,10 @@ def body(rows: npt.NDArray[np.float64], count: int) -> bytes:
 
 
 def _overload(
-    rig: Rig, plan: ScenarioPlan, port: int, request: bytes, rows: int, row: bytes, say: Callable[[str], None]
+    rig: Rig, plan: ScenarioPlan, port: int, subject: Subject, rows: int, say: Callable[[str], None]
 ) -> Overload:
-    say(f"rows a request {rows}: the maximum, then the probe")
+    request, row = body(subject.rows, rows), row_body(subject.rows[0])
+    say(f"{subject.kind}, {_rows(rows)} a request: the maximum, then the probe")
     most = maximum(rig, plan, port, request)
     before = checked(run(rig.generator, _probe(rig, plan, port, row, seconds=2.0)), "probe before the overload")
     say(f"{FACTOR * most:,.0f} requests a second for {plan.block_s:g} s")
@@ -113,10 +119,13 @@ def _overload(
         missed_max=1.0,  # one core may not send so much: what it did send is stated
     )
     overload = run(rig.generator, load)
-    after = checked(run(rig.generator, _probe(rig, plan, port, row, seconds=1.0)), "probe after the overload")
+    after = run(rig.generator, _probe(rig, plan, port, row, seconds=1.0))
+    if after.failed > after.refused:
+        raise BenchError(f"probe after the overload: {after.faults()}")
     end_ns = overload.begin_monotonic_ns + round((plan.warmup_s + overload.seconds) * 1e9)
     whole_s = plan.warmup_s + overload.seconds
     return Overload(
+        kind=subject.kind,
         rows=rows,
         maximum_per_s=most,
         offered_per_s=FACTOR * most,
@@ -132,6 +141,7 @@ def _overload(
         missed_share=overload.missed_share,
         before=before.latency,
         after=after.latency,
+        after_refused=after.refused,
         back_after_s=back_after_s(
             after.slices, (after.begin_monotonic_ns - end_ns) / 1e9, limit_us=2 * before.latency.p99_us
         ),
@@ -162,15 +172,15 @@ def back_after_s(slices: Sequence[Slice], begin_s: float, *, limit_us: float) ->
 
 
 def render(figures: OverloadFigures) -> str:
-    """A row for each size of requests; the wording keeps apart what the server did and what the generator could."""
+    """A row for each load; the wording keeps apart what the server did and what the generator could."""
     head = (
-        "rows a request", "maximum, req/s", "offered", "sent", "2xx/s", "of maximum", "2xx p99, ms", "refused",
+        "model", "rows a request", "maximum, req/s", "offered", "sent", "2xx/s", "of maximum", "2xx p99, ms", "refused",
         "with Retry-After", "refused p99, ms", "lost", "back after",
     )  # fmt: skip
     rows = [_row(load) for load in figures.loads]
     probes = "; ".join(
-        f"{_rows(load)}: {load.before.p99_us / 1e3:.2f} ms before, {load.after.p99_us / 1e3:.2f} ms in the"
-        " first second after"
+        f"{_name(load)}: {load.before.p99_us / 1e3:.2f} ms before, {load.after.p99_us / 1e3:.2f} ms in the"
+        f" first second after, {load.after_refused:,} of its requests refused"
         for load in figures.loads
     )
     busiest = max(load.generator_share for load in figures.loads)
@@ -196,6 +206,7 @@ def _row(load: Overload) -> tuple[str, ...]:
     told = sum(load.retry_after.get(code, 0) for code in refused)
     total = sum(refused.values())
     return (
+        load.kind,
         str(load.rows),
         f"{load.maximum_per_s:,.0f}",
         f"{load.offered_per_s:,.0f}",
@@ -211,16 +222,20 @@ def _row(load: Overload) -> tuple[str, ...]:
     )
 
 
-def _rows(load: Overload) -> str:
-    return "1 row" if load.rows == 1 else f"{load.rows} rows"
+def _name(load: Overload) -> str:
+    return f"{load.kind}, {_rows(load.rows)}"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def draw(figures: OverloadFigures, folder: Path) -> None:
     """Accepted and refused: `overload.png`."""
     latencies = {}
     for load in figures.loads:
-        latencies[f"{_rows(load)}, 2xx"] = load.accepted
+        latencies[f"{_name(load)}, 2xx"] = load.accepted
         if load.refused:
-            latencies[f"{_rows(load)}, refused"] = load.refused
+            latencies[f"{_name(load)}, refused"] = load.refused
     how = f"{FACTOR:g} times the maximum, {figures.connections} connections, from the actual send"
     draw_percentiles(latencies, folder / "overload.png", title="Latency by percentile under overload", how=how)

@@ -122,13 +122,16 @@ class Route:
 class Bench:
     """A lane over a fake granian and a fake model."""
 
-    def __init__(self, pool, *, inline=True, max_rows=8, queue_limit_ms=1e9):
+    def __init__(self, pool, *, inline=True, max_rows=8, queue_limit_ms=1e9, run_us=1.0):
         self.server = Granian()
-        self.engine = FakeEngine(max_rows=max_rows)
+        self.engine = FakeEngine(max_rows=max_rows, run_us=run_us)
         self.observer = Remembering()
         self.admission = Admission(Counter("errors", "Errors.", ("status",), registry=CollectorRegistry()))
-        table = SimpleNamespace(find=lambda path: (self.route, None) if path == "/score" else None)
-        self.lane = DirectLane(table, self.admission, max_body_bytes=1 << 20, queue_limit_ms=queue_limit_ms)
+        table = SimpleNamespace(find=lambda path: (self.route, path) if path in {"/score", "/twin"} else None)
+        self.refused = Counter("heads", "Heads.", registry=CollectorRegistry())
+        self.lane = DirectLane(
+            table, self.admission, self.refused, max_body_bytes=1 << 20, queue_limit_ms=queue_limit_ms
+        )
         limits = GatewaySettings(
             max_batch_rows=max_rows, queue_limit_rows=64, queue_limit_ms=1e9, inline_limit_us=1e9 if inline else 0.0
         )
@@ -303,25 +306,100 @@ def test_a_long_run_leaves_the_server_s_thread_free(pool):
 
 
 def test_what_cannot_be_answered_in_time_is_refused_by_its_head(pool, monkeypatch):
-    """A marker that was long under way says so; the excess is worked off, then requests are taken again."""
+    """Twenty bodies are on the way and a marker behind them takes 200 ms: one more would take too long.
+
+    They turn out to be clients that send slowly: the next markers are fast, and make bodies cheap again.
+    """
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("gateway.direct.perf_counter", lambda: clock.now)
     bench = Bench(pool, queue_limit_ms=100.0)
-    slow = bench.ask()
-    bench.server.hold_back(slow)
-    waiting = bench.ask()
+    for _ in range(20):
+        bench.server.hold_back(bench.ask())
+    taken = [bench.ask()]
     bench.server.deliver()
     clock.now += 0.2
     bench.server.deliver()
-    assert waiting.answer[0] == 200
-    refused = bench.ask()
-    assert refused.taken
-    assert refused.answer == (503, {}, b"more requests are waiting than can be answered in time")
+    refused = []
+    for _ in range(2):
+        taken.append(bench.ask())
+        bench.server.deliver()
+        refused.append(bench.ask())
+        bench.server.deliver()
+    taken.append(bench.ask())
+    bench.server.deliver()
+    taken.append(bench.ask())
+    bench.server.deliver(3)
+    assert [request.answer[0] for request in taken] == [200] * 5
+    for request in refused:
+        assert request.taken
+        assert request.answer == (503, {}, b"more requests are waiting than can be answered in time")
     assert bench.server.pending == []
-    clock.now += 0.151
-    accepted = bench.ask()
+    assert bench.refused.collect()[0].samples[0].value == 2
+
+
+def test_few_bodies_on_the_way_say_nothing_of_what_many_take(pool, monkeypatch):
+    """One stalled client and a long pause: nobody is refused for it."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("gateway.direct.perf_counter", lambda: clock.now)
+    bench = Bench(pool, queue_limit_ms=100.0)
+    bench.server.hold_back(bench.ask())
+    bench.ask()
+    bench.server.deliver()
+    clock.now += 60.0
+    bench.server.deliver()
+    bench.ask()
+    bench.server.deliver()
+    later = bench.ask()
+    bench.server.deliver(3)
+    assert later.answer[0] == 200
+
+
+def test_a_model_whose_queue_was_full_is_shut_until_half_of_it_is_done(pool, monkeypatch):
+    """Its requests are refused unread and another model's are taken: here one row takes 1 s, and 64 may wait."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("gateway.direct.perf_counter", lambda: clock.now)
+    bench = Bench(pool, inline=False, max_rows=1, run_us=1e6)
+    bench.engine.may_go_on.clear()
+    bench.ask()
+    bench.server.deliver()
+    assert bench.engine.started.wait(10)
+    accepted = [bench.ask(json.dumps([[0.25, 0]] * 32).encode()) for _ in range(2)]
+    decoded, unread = bench.ask(), [bench.ask(b"no JSON")]
+    bench.server.deliver(4)
+    assert decoded.answer[2].startswith(b"64 rows wait, at most 64 may")
+    unread.append(bench.ask())
+    for request in unread:
+        assert request.answer == (503, {}, b"more requests are waiting than can be answered in time")
+    assert bench.server.pending == []
+    bench.ask(path="/twin")
+    assert len(bench.server.pending) == 1
+    clock.now += 31.0
+    assert bench.ask().answers
+    clock.now += 3.0
+    assert bench.ask().answers == []
+    bench.engine.may_go_on.set()
+    for _ in range(3):
+        pool.submit(lambda: None).result(10)
+    assert [request.answer[0] for request in accepted] == [200, 200]
+
+
+def test_one_large_request_that_finds_no_room_shuts_nobody_out(pool):
+    """Less than half of what may wait does wait."""
+    bench = Bench(pool, inline=False)
+    bench.engine.may_go_on.clear()
+    bench.ask()
+    bench.server.deliver()
+    assert bench.engine.started.wait(10)
+    bench.ask()
+    large = bench.ask(json.dumps([[0.25, 0]] * 64).encode())
     bench.server.deliver(2)
-    assert accepted.answer[0] == 200
+    assert large.answer[0] == 503
+    small = bench.ask()
+    bench.server.deliver()
+    bench.engine.may_go_on.set()
+    for _ in range(2):
+        pool.submit(lambda: None).result(10)
+    assert small.answer[0] == 200
 
 
 def test_rows_of_the_bridge_are_flushed_by_the_event_loop(bench):
