@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins.core import MsgspecDIPlugin
 
 from gateway.bridge import bridge
 from gateway.direct import DirectLane
@@ -25,6 +26,7 @@ from gateway.process import (
 )
 from gateway.reply import CLOSE, Reply
 from gateway.routes import plain_routes, scoring_routes
+from gateway.started import tell_started
 from gateway.turns import LoopTurns
 from gateway.worker import Worker
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from litestar.connection import Request
+    from litestar.plugins import PluginProtocol
 
     from gateway.reply import Answer
     from gateway.settings import WorkerConfig
@@ -49,6 +52,7 @@ class Gateway(Litestar):
         self.worker = Worker(config)
         marked = scoring_routes(self.worker)
         self._max_body = config.settings.max_body_bytes
+        self._started_fd = config.started_fd
         super().__init__(
             [handler for _, handler in marked] + plain_routes(self.worker),
             lifespan=[lambda _app: self.worker.running()],
@@ -67,6 +71,11 @@ class Gateway(Litestar):
         self._lane = config.settings.lane
         self._express = ExpressTable(compiled if self._lane != "off" else [], self.worker.admission)
         self._life = LifespanTask(self.lifespan())
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Leave out those for pydantic and attrs, which Litestar else imports wherever they are installed."""
+        return [*plugins, MsgspecDIPlugin()]
 
     def _registered(self, marked: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """The marked handlers as Litestar holds them: with every layer resolved that stands around them."""
@@ -89,6 +98,8 @@ class Gateway(Litestar):
         self.worker.turns = self._turns(loop)
         self._life.start(loop)
         calm_garbage_collection()
+        if self._started_fd is not None:
+            loop.call_soon(tell_started, self._started_fd)  # the loop runs again when the server listens
 
     def _turns(self, loop: asyncio.AbstractEventLoop) -> Turns:
         """Take the fastest lane that the settings allow and this granian can have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shutil
 import sys
@@ -15,8 +16,10 @@ import click
 import hotgate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from collections.abc import Callable, Iterator
 
+    from gateway.started import Started
     from gateway.store import ModelStore
 
 __all__ = ["release", "serve", "sync", "unpublish"]
@@ -40,11 +43,13 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
     """
     from gateway.server import SidecarProcess, run_server, sidecar_command
     from gateway.settings import GatewaySettings, WorkerConfig
+    from gateway.started import Started
 
     _log_to_stderr()
     settings = hotgate.load_settings("gateway", GatewaySettings)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(_run_folder(hotgate.home()))
+        started = stack.enter_context(contextlib.closing(Started()))
         if files:
             store = run / "store"
             names = _store_of_files(store, files)
@@ -52,8 +57,9 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
             store = hotgate.home() / "store"
             names = _wanted()
             if not no_sync:
-                stack.enter_context(SidecarProcess(sidecar_command()).running())
-        config = WorkerConfig(settings=settings, store=str(store), wanted=names)
+                hold_back = _until_started(started, workers) if _has_manifest(store) else None
+                stack.enter_context(SidecarProcess(sidecar_command(), hold_back=hold_back).running())
+        config = WorkerConfig(settings=settings, store=str(store), wanted=names, started_fd=started.fd)
         run_server(config, host=host, port=port, workers=workers, metrics_dir=run / "metrics")
 
 
@@ -110,6 +116,21 @@ def _wanted() -> tuple[str, ...]:
 
     models = hotgate.load_settings("sync", SyncSettings).models
     return () if isinstance(models, str) else tuple(models)
+
+
+def _has_manifest(store: Path) -> bool:
+    """Whether workers have something to serve before the sidecar has looked."""
+    from gateway.store import ModelStore
+
+    return ModelStore(store).manifest_path.exists()
+
+
+def _until_started(started: Started, workers: int) -> Callable[[threading.Event], None]:
+    """Importing mlflow takes a core for a second, which the workers, with models in the store, have the better use for.
+
+    A worker that does not come up must not keep the sidecar from bringing it another model.
+    """
+    return functools.partial(started.wait, workers, longest_s=5.0)
 
 
 @contextlib.contextmanager

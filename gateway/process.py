@@ -40,8 +40,10 @@ def calm_garbage_collection() -> None:
     """Keep the cyclic collector off what start-up has made, and let it look less often at what requests make.
 
     A request's objects die by reference count; walking the application's hundred thousand objects in search of cycles
-    took more than half of a worker's time at 256 connections, in pauses of tens of milliseconds.
+    took more than half of a worker's time at 256 connections, in pauses of tens of milliseconds. A worker's start is
+    without any (`hotgate serve` forks it so): nothing of what is imported goes away again.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -6,6 +6,7 @@ This process only supervises: it loads no model and imports nothing heavy, becau
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -44,8 +45,25 @@ ACCEPT_GRACE_S = 0.25
 class SidecarProcess:
     """The sync sidecar as a child, started again with back-off when it dies; its death changes nothing for clients."""
 
-    def __init__(self, command: list[str], *, first_wait_s: float = 1.0, longest_wait_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        hold_back: Callable[[threading.Event], None] | None = None,
+        first_wait_s: float = 1.0,
+        longest_wait_s: float = 30.0,
+    ) -> None:
+        """Set up.
+
+        Args:
+            command: what to run.
+            hold_back: returns when the sidecar may start, at the latest when the event is set: the server stops.
+            first_wait_s: pause before a sidecar that died is started again; doubled each time.
+            longest_wait_s: no pause is longer.
+        """
         self._command = command
+        self._environment = dict(os.environ)  # as it is before `run_server` adds what is for workers only
+        self._hold_back = hold_back
         self._first_wait_s = first_wait_s
         self._longest_wait_s = longest_wait_s
         self._stop = threading.Event()
@@ -63,11 +81,15 @@ class SidecarProcess:
             self._thread.join()
 
     def _supervise(self) -> None:
+        if self._hold_back is not None:
+            self._hold_back(self._stop)
         wait_s = self._first_wait_s
         while not self._stop.is_set():
             started = time.monotonic()
             # A session of its own, so that Ctrl-C in a terminal reaches it through us and not past us.
-            child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
+            child = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, start_new_session=True, env=self._environment
+            )
             while child.poll() is None and not self._stop.wait(0.1):
                 pass
             if self._stop.is_set():
@@ -101,6 +123,7 @@ def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metr
     os.environ[WORKER_CONFIG] = msgspec.json.encode(config).decode()
     os.environ[METRICS_DIR] = str(metrics_dir)
     _allow_open_files()
+    os.register_at_fork(after_in_child=gc.disable)  # until a worker has started: calm_garbage_collection
     server = Granian(
         "gateway.app:app",
         address=host,

@@ -81,3 +81,5 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the model store."""
     wanted: tuple[str, ...] = ()
     """Models without which a worker is not ready, besides those that the store names."""
+    started_fd: int | None = None
+    """What a worker tells that it takes connections (`gateway.started`); unset: nobody asks."""

@@ -1,6 +1,6 @@
 """Does the live data still look like the reference? Arrays in, verdicts out: no I/O, no HTTP, no other room.
 
-Names are looked up lazily, so that reading a reference loads no scipy.
+Names are looked up lazily, so that reading a reference loads none of what judging takes.
 """
 
 from __future__ import annotations

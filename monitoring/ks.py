@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.special import kolmogorov
+
+from monitoring.tails import kolmogorov_tail
 
 if TYPE_CHECKING:
     from monitoring.binning import Counts
@@ -60,4 +61,4 @@ def ks_p_value(statistic: float, n: int, m: int) -> float:
 
     Source: Smirnov 1948, as above.
     """
-    return float(kolmogorov(math.sqrt(n * m / (n + m)) * statistic))
+    return kolmogorov_tail(math.sqrt(n * m / (n + m)) * statistic)

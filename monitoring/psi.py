@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.special import chdtrc, xlogy
+
+from monitoring.tails import chi_square_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,6 +91,6 @@ def psi_p_value(reference: Counts, counts: Counts) -> float:
     if freedom == 0:
         return 1.0
     expected: NDArray[Any] = np.outer(by_sample, by_cell) / total
-    g = 2 * xlogy(table, table / expected).sum()
+    g = 2 * (table * np.log(np.where(table > 0, table / expected, 1.0))).sum()
     williams = 1 + ((total / by_sample).sum() - 1) * ((total / by_cell).sum() - 1) / (6 * total * freedom)
-    return float(chdtrc(freedom, max(g, 0.0) / williams))
+    return chi_square_tail(freedom, float(g / williams))

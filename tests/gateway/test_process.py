@@ -134,6 +134,31 @@ def test_more_connections_than_the_backlog_are_all_answered(tmp_path, store, bod
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.parametrize("warm", [True, False])
+def test_the_sidecar_leaves_the_workers_start_alone_where_they_have_a_model(tmp_path, store, warm):
+    """With a manifest it is started when all workers take connections; without one it is what they wait for."""
+    if not warm:
+        store.manifest_path.unlink()
+    env = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody answers there
+    with serving(tmp_path, "--workers", "2", env=env, ready="/livez") as server:
+        born = wait_until(lambda: len(born := _born(server)) == 3 and born, what="two workers and a sidecar")
+        sidecar, pid = next((at, pid) for at, pid, command in born if b"gateway.sync" in command)
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    workers = [at for at, _, command in born if b"gateway.sync" not in command]
+    assert sidecar > max(workers) if warm else sidecar <= min(workers)
+    assert b"HOTGATE_WORKER_CONFIG" not in environment
+
+
+def _born(server):
+    """When each child was forked, in ticks since boot, its process id and its command line."""
+    found = []
+    for pid in server.children():
+        with contextlib.suppress(OSError):
+            stat, command = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("stat", "cmdline"))
+            found.append((int(stat.rpartition(b")")[2].split()[19]), pid, command))
+    return found
+
+
 def test_a_second_signal_stops_at_once(tmp_path, store):
     """An operator in a hurry is not kept for the drain."""
     with serving(tmp_path, "--no-sync", env={"HOTGATE_GATEWAY_DRAIN_S": "60"}) as server:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import stats
+from scipy import special, stats
 
 import monitoring
 from monitoring.binning import count_into, fence
@@ -15,6 +15,7 @@ from monitoring.ks import ks, ks_error, ks_p_value, null_ks
 from monitoring.multiple import benjamini_hochberg
 from monitoring.psi import merge_groups, null_psi, psi, psi_p_value
 from monitoring.reference import quantile_edges
+from monitoring.tails import chi_square_tail, kolmogorov_tail
 
 HISTOGRAMS = hnp.arrays(np.int64, 10, elements=st.integers(0, 10_000)).filter(lambda cells: cells.sum() > 0)
 
@@ -118,6 +119,25 @@ def test_psi_p_value_agrees_with_scipys_likelihood_ratio():
 
     assert psi_p_value(*table) == pytest.approx(outside, rel=0.01)
     assert psi_p_value(np.array([10, 0]), np.array([20, 0])) == 1.0
+
+
+@given(st.integers(1, 40), st.floats(0, 1e4))
+def test_chi_square_tail_is_scipys(freedom, x):
+    """Odd and even degrees of freedom, from 1 down to where a double ends."""
+    assert chi_square_tail(freedom, x) == pytest.approx(special.chdtrc(freedom, x), rel=1e-11, abs=1e-300)
+
+
+@given(st.floats(0, 20))
+def test_kolmogorov_tail_is_scipys(x):
+    """On both sides of where the series change."""
+    assert kolmogorov_tail(x) == pytest.approx(special.kolmogorov(x), rel=1e-13, abs=1e-300)
+
+
+@pytest.mark.parametrize("x", [-1.0, -0.0, 0.0, 5e-324, 1e-170])
+def test_a_distance_of_nothing_is_no_surprise(x):
+    """No division by a square that is too small for a double, and 1 where rounding went below zero."""
+    assert kolmogorov_tail(x) == 1.0
+    assert chi_square_tail(1, x) == pytest.approx(1.0)
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["normal", "ties", "integers"]), st.floats(0, 1))

@@ -166,16 +166,15 @@ import monitoring
 reference = monitoring.build_reference(
     np.arange(400.0).reshape(-1, 1), np.arange(400.0), names=["x"], kinds=["float"], graph_sha256="00"
 )
-assert not any(name.split(".")[0] == "scipy" for name in sys.modules), "reading a reference loads scipy"
 window = monitoring.DriftWindow(reference)
 window.add(np.arange(200.0, dtype=np.float32).reshape(-1, 1), np.arange(200.0))
 assert window.verdict().score.psi is not None
-print(*sorted(set(sys.modules) & {"scipy.stats", "sklearn", "mlflow", "onnxruntime", "pandas"}))
+print(*sorted(set(sys.modules) & {"scipy", "sklearn", "mlflow", "onnxruntime", "pandas"}))
 """
 
 
 def test_monitoring_stays_light():
-    """A reference loads no scipy; a judged window loads none of scipy.stats, scikit-learn, MLflow, onnxruntime."""
+    """A judged window loads none of scipy, scikit-learn, MLflow, onnxruntime."""
     done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, check=False)
 
     assert (done.stdout.strip(), done.stderr) == ("", "")

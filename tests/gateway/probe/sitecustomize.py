@@ -33,7 +33,8 @@ def _tell(text):
 
 def _dump(*_):
     path = FOLDER / f"{os.getpid()}.tmp"
-    path.write_text("\n".join([*sorted(sys.modules), f"gc-frozen-{gc.get_freeze_count() > 10_000}"]))
+    state = [f"gc-frozen-{gc.get_freeze_count() > 10_000}", f"gc-{gc.isenabled()}"]
+    path.write_text("\n".join([*sorted(sys.modules), *state]))
     path.rename(FOLDER / f"{os.getpid()}.modules")
 
 
