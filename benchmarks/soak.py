@@ -45,6 +45,8 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float = 20.0
     """The run ends then, however many requests there were."""
     connections: int = 64
+    rate_per_s: float | None = None
+    """Of an open loop; None is a closed one, which leaves the worker's core no time to load a model in."""
     slice_s: float = 5.0
     """Load between two looks at the worker; each slice opens its connections anew."""
     swap_every_s: float | None = None
@@ -62,6 +64,8 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int
     swaps: int
+    """That the worker made; of those that are published while it loads one, it makes the last."""
+    published: int
     pss_bytes: int
     rss_bytes: int
     throughput_per_s: float
@@ -115,7 +119,7 @@ def judge(slices: tuple[Slice, ...]) -> tuple[int, int, float]:
 
 
 def soak(folder: Path, plan: SoakPlan, *, command: str, say: Callable[[str], None]) -> SoakFigures:
-    """Load one pinned worker in a closed loop, slice by slice, and look at its memory between them.
+    """Load one pinned worker, slice by slice, and look at its memory between them.
 
     Args:
         folder: for the generator and logs, kept, and for models and their store, which are not.
@@ -150,6 +154,7 @@ class _Soak:
 
     def __init__(self, rig: Rig, plan: SoakPlan, say: Callable[[str], None]) -> None:
         self._rig, self._plan, self._say = rig, plan, say
+        self._published = 0  # by the thread that swaps
 
     def slices(self) -> tuple[tuple[Slice, ...], float]:
         """All slices, and how long they took."""
@@ -179,7 +184,13 @@ class _Soak:
         (worker,) = workers(server.pid)
         while answered < plan.requests and (left_s := end - time.monotonic()) > 0:
             block = self._rig.block(body, connections=plan.connections, seconds=min(plan.slice_s, left_s), warmup_s=0)
-            block = msgspec.structs.replace(block, port=server.port, requests_max=plan.requests - answered)
+            block = msgspec.structs.replace(
+                block,
+                port=server.port,
+                requests_max=plan.requests - answered,
+                rate_per_s=plan.rate_per_s,
+                missed_max=1.0,  # memory is judged, not latency
+            )
             result = run(self._rig.generator, block)
             if result.failed:
                 raise BenchError(f"after {answered} requests: {result.faults()}")
@@ -191,6 +202,7 @@ class _Soak:
             one = Slice(
                 requests=answered,
                 swaps=_swaps(server.port),
+                published=self._published,
                 pss_bytes=pss_bytes(worker),
                 rss_bytes=rss_bytes(worker),
                 throughput_per_s=result.throughput_per_s,
@@ -217,6 +229,7 @@ class _Soak:
                     _publish(writer, str(1 + number % versions), hashes[number % 2])
                 except (OSError, StoreError) as error:
                     raise BenchError(f"no swap {number}: {error}") from error
+                self._published = number
 
         with ThreadPoolExecutor(1, thread_name_prefix="soak-swaps") as pool:
             published = pool.submit(publish)

@@ -14,10 +14,10 @@ from gateway.bridge import bridge
 from gateway.direct import DirectLane
 from gateway.errors import GatewayError, Internal
 from gateway.express import EMPTY_BODY, EXPRESS, ExpressTable, takes
+from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
 from gateway.process import (
-    calm_garbage_collection,
     end_with_parent,
     listen_for_signals,
     schedule_as_batch,
@@ -88,7 +88,9 @@ class Gateway(Litestar):
         listen_for_signals(loop, lambda: self._drain(loop))
         self.worker.turns = self._turns(loop)
         self._life.start(loop)
-        calm_garbage_collection()
+        if self.worker.settings.calm_gc:
+            calm_garbage_collection()
+        self.worker.garbage.start()
 
     def _turns(self, loop: asyncio.AbstractEventLoop) -> Turns:
         """Take the fastest lane that the settings allow and this granian can have."""

@@ -17,6 +17,7 @@ from benchmarks.figures import Machine
 from benchmarks.load import LoadError
 from benchmarks.process import descendants, workers
 from benchmarks.soak import MIB, Slice, SoakFigures, SoakPlan, judge, soak
+from benchmarks.soak_cli import SWAPPING_RATE_PER_S
 from benchmarks.soak_cli import soak as command
 from benchmarks.soak_report import render
 
@@ -27,6 +28,7 @@ def look(requests, pss_mib, *, swaps=0, max_us=900.0) -> Slice:
     return Slice(
         requests=requests,
         swaps=swaps,
+        published=2 * swaps,
         pss_bytes=int(pss_mib * MIB),
         rss_bytes=int((pss_mib + 10) * MIB),
         throughput_per_s=50_000.0,
@@ -69,20 +71,23 @@ def test_too_few_slices_are_no_verdict():
 def test_report_has_tenths_growth_and_verdict():
     """The worst of a tenth's slices, and memory at its end."""
     slices = tuple(look(500 * n, 80 + n / 8, swaps=n, max_us=10_000 if n == 3 else 900) for n in range(1, 21))
-    lines = render(figures(slices, plan=SoakPlan(swap_every_s=0.3))).splitlines()
+    lines = render(figures(slices, plan=SoakPlan(swap_every_s=0.3, rate_per_s=1e4))).splitlines()
     assert "| 1,000 | 2 | 80.2 | 90.2 | 50,000 | 700 | 900 |" in lines
     assert "| 2,000 | 4 | 80.5 | 90.5 | 50,000 | 700 | 10,000 |" in lines
     assert sum(line.startswith("|") for line in lines) == 12
     assert lines[-1] == (
-        "FLAT: PSS 80.2 MiB at 1,000 requests, 82.5 MiB at the end: +2.25 MiB, allowed +8. Slope +256,000 KiB per"
+        "10,000 requests, 0 errors, 20 swaps of 40 published in 100 s."
+        " FLAT: PSS 80.2 MiB at 1,000 requests, 82.5 MiB at the end: +2.25 MiB, allowed +8. Slope +256,000 KiB per"
         " million requests, or +128.00 KiB per swap if all of it is theirs."
     )
-    assert any("a swap every 0.3 s: 10,000 requests, 0 failed, 20 swaps in 100 s" in line for line in lines)
+    assert any("open loop of 10,000 requests a second at 64 connections, a swap published every" in it for it in lines)
 
 
 def test_without_swaps_nothing_is_said_of_them():
     """And the figures survive JSON."""
     found = figures(tuple(look(1_000 * n, 80) for n in range(1, 5)))
+    assert "swap published" not in render(found)
+    assert "4,000 requests, 0 errors in 100 s. FLAT:" in render(found)
     assert "per swap" not in render(found)
     assert msgspec.json.decode(msgspec.json.encode(found), type=SoakFigures) == found
 
@@ -109,7 +114,8 @@ def test_short_run_with_swaps(tmp_path):
     assert found.outcome == "flat"
     assert found.command == f"hotgate bench soak {options.removesuffix(' --json')}"
     assert found.slices[-1].requests == 20_000
-    assert found.slices[-1].swaps >= 2
+    assert found.plan.rate_per_s == SWAPPING_RATE_PER_S
+    assert found.slices[-1].published >= found.slices[-1].swaps >= 2
     assert all(one.rss_bytes >= one.pss_bytes > 2**20 for one in found.slices)
     assert not list(tmp_path.glob("soak-*"))
     assert not descendants(os.getpid())
@@ -118,8 +124,8 @@ def test_short_run_with_swaps(tmp_path):
 @pytest.mark.process
 @needs_two_cores
 def test_memory_that_grows_is_exit_code_1(tmp_path):
-    """Every version is new and brings metrics of its own, and nothing at all is allowed: the figures are printed."""
-    options = "--minutes 0.05 --connections 2 --slice 0.3 --swaps --swap-every 0.05 --versions 1000000 --growth 0"
+    """It would have to give back a gibibyte: the figures are printed."""
+    options = "--minutes 0.05 --connections 2 --slice 0.3 --swaps --swap-every 0.05 --versions 1000000 --growth -1024"
     done = CliRunner().invoke(command, options.split(), obj=tmp_path)
     assert done.exit_code == 1
     assert "GROWS: PSS" in done.stdout

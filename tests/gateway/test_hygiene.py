@@ -55,15 +55,29 @@ def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, prob
         drift = json.loads(server.request("GET", "/monitor/drift")[2])
         assert drift[0]["features"][0]["p_value"] is not None
         assert server.request("GET", "/metrics")[0] == 200
-        (worker,) = server.children()
-        os.kill(worker, signal.SIGUSR2)
-        path = folder / f"{worker}.modules"
-        wait_until(path.exists, what="the list of modules")
-        loaded = set(path.read_text().split())
+        loaded = loaded_by(server, folder)
     assert not NEVER & loaded
     assert "onnxruntime" in loaded
     assert "gc-frozen-True" in loaded
     assert told(folder) == []
+
+
+def loaded_by(server, folder):
+    """What the probe says of the only worker."""
+    (worker,) = server.children()
+    os.kill(worker, signal.SIGUSR2)
+    path = folder / f"{worker}.modules"
+    wait_until(path.exists, what="the list of modules")
+    return set(path.read_text().split())
+
+
+def test_the_collector_is_left_as_python_has_it_where_that_is_set(tmp_path, probe, linear):
+    """`calm_gc = false` freezes nothing; its pauses are told either way."""
+    env, folder = probe
+    env = {**env, "HOTGATE_GATEWAY_CALM_GC": "false"}
+    with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "1", env=env) as server:
+        assert "gc-frozen-False" in loaded_by(server, folder)
+        assert b'hotgate_gc_pause_seconds_count{generation="2"}' in server.request("GET", "/metrics")[2]
 
 
 def test_serving_writes_nothing_outside_its_home(tmp_path, linear, cancer):
