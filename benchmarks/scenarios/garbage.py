@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TITLE", "Collector", "GarbageFigures", "Pauses", "between", "draw", "longest", "measure", "read_pauses"]
 
-TITLE = "Garbage"
+TITLE = "Pauses of Python's collector"
 SHARE = 0.5
 SIDES = {"hotgate": "true", "default": "false"}
 """`[gateway] calm_gc` by side."""
