@@ -45,12 +45,12 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float = 20.0
     """The run ends then, however many requests there were."""
     connections: int = 64
-    rate_per_s: float | None = None
-    """Of an open loop; None is a closed one, which leaves the worker's core no time to load a model in."""
     slice_s: float = 5.0
     """Load between two looks at the worker; each slice opens its connections anew."""
     swap_every_s: float | None = None
     """A swap between two model files so often; None: none."""
+    swaps: int = 1000
+    """Where there are any: the run goes on until so many were made, unless its time is over."""
     versions: int = 2
     """Version numbers that the swaps go through, again and again."""
     hold_s: float = 0.0
@@ -119,7 +119,7 @@ def judge(slices: tuple[Slice, ...]) -> tuple[int, int, float]:
 
 
 def soak(folder: Path, plan: SoakPlan, *, command: str, say: Callable[[str], None]) -> SoakFigures:
-    """Load one pinned worker, slice by slice, and look at its memory between them.
+    """Load one pinned worker in a closed loop, slice by slice, and look at its memory between them.
 
     Args:
         folder: for the generator and logs, kept, and for models and their store, which are not.
@@ -179,17 +179,16 @@ class _Soak:
             yield server
 
     def _loaded(self, server: Server, body: bytes, swaps: Future[None] | None) -> Iterator[Slice]:
-        plan, answered = self._plan, 0
+        plan, answered, made = self._plan, 0, 0
+        wanted = plan.swaps if swaps is not None else 0
         end = time.monotonic() + 60 * plan.minutes
         (worker,) = workers(server.pid)
-        while answered < plan.requests and (left_s := end - time.monotonic()) > 0:
+        while (answered < plan.requests or made < wanted) and (left_s := end - time.monotonic()) > 0:
             block = self._rig.block(body, connections=plan.connections, seconds=min(plan.slice_s, left_s), warmup_s=0)
             block = msgspec.structs.replace(
                 block,
                 port=server.port,
-                requests_max=plan.requests - answered,
-                rate_per_s=plan.rate_per_s,
-                missed_max=1.0,  # memory is judged, not latency
+                requests_max=plan.requests - answered if answered < plan.requests else None,
             )
             result = run(self._rig.generator, block)
             if result.failed:
@@ -198,10 +197,10 @@ class _Soak:
                 swaps.result()
             if workers(server.pid) != [worker]:
                 raise BenchError(f"the worker, process {worker}, died after {answered} requests")
-            answered += result.ok
+            answered, made = answered + result.ok, _swaps(server.port)
             one = Slice(
                 requests=answered,
-                swaps=_swaps(server.port),
+                swaps=made,
                 published=self._published,
                 pss_bytes=pss_bytes(worker),
                 rss_bytes=rss_bytes(worker),

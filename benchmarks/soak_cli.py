@@ -12,10 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SWAPPING_RATE_PER_S", "soak"]
-
-SWAPPING_RATE_PER_S = 10_000.0
-"""About a quarter of the maximum: twelve million requests in twenty minutes, and time to load models in."""
+__all__ = ["soak"]
 
 
 @click.command()
@@ -32,22 +29,22 @@ SWAPPING_RATE_PER_S = 10_000.0
     "--connections", default=64, show_default=True, type=click.IntRange(1, 1024), help="Kept alive within a slice."
 )
 @click.option(
-    "--rate", "rate_per_s", type=click.FloatRange(0, min_open=True),
-    help="Requests a second in an open loop. Default: a closed loop; with --swaps 10000, for loading needs time too.",
-)  # fmt: skip
-@click.option(
     "--slice", "slice_s", default=5.0, show_default=True, type=click.FloatRange(0.1, 60),
     help="Seconds between two looks at the worker's memory.",
 )  # fmt: skip
-@click.option("--swaps", is_flag=True, help="Swap between two model files all the while.")
+@click.option("--swaps", "swapping", is_flag=True, help="Swap between two model files all the while.")
 @click.option(
     "--swap-every",
     "every_s",
-    default=0.5,
+    default=0.2,
     show_default=True,
     type=click.FloatRange(0.05),
     help="Seconds between swaps.",
 )
+@click.option(
+    "--swaps-min", "swaps", default=1000, show_default=True, type=click.IntRange(0),
+    help="With --swaps: go on until so many were made, also after the requests.",
+)  # fmt: skip
 @click.option(
     "--versions", default=2, show_default=True, type=click.IntRange(2), help="Version numbers that swaps go through."
 )
@@ -60,9 +57,7 @@ SWAPPING_RATE_PER_S = 10_000.0
     help="MiB by which the worker may grow from a tenth of the run to its end.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, every slice of them.")
-def soak(
-    folder: Path, /, *, swaps: bool, every_s: float, rate_per_s: float | None, as_json: bool, **options: Any
-) -> None:
+def soak(folder: Path, /, *, swapping: bool, every_s: float, as_json: bool, **options: Any) -> None:
     """Load one worker for long, and see that its memory stays flat.
 
     One pinned worker, optionally with swaps through the model store: real files, published as the sidecar does. Exit
@@ -76,9 +71,7 @@ def soak(
 
     progress = Progress()
     signal.signal(signal.SIGTERM, progress.leave)
-    if swaps and rate_per_s is None:
-        rate_per_s = SWAPPING_RATE_PER_S
-    plan = SoakPlan(swap_every_s=every_s if swaps else None, rate_per_s=rate_per_s, **options)
+    plan = SoakPlan(swap_every_s=every_s if swapping else None, **options)
     try:
         figures = soak(folder, plan, command=" ".join(["hotgate bench soak", *_given()]), say=progress.say)
     except (BenchError, LoadError) as error:

@@ -19,10 +19,9 @@ def render(figures: SoakFigures) -> str:
     """A line for each tenth of the run, growth against its bound, and the verdict."""
     plan = figures.plan
     swaps = "no swaps" if plan.swap_every_s is None else f"a swap published every {plan.swap_every_s:g} s"
-    load = "closed loop" if plan.rate_per_s is None else f"open loop of {plan.rate_per_s:,g} requests a second"
     setting = (
-        f"One worker on one core, {load} at {plan.connections} connections, {swaps}. A line is a tenth of the requests:"
-        " memory at its end, the worst p99.9 and the longest request of its slices."
+        f"One worker on one core, closed loop at {plan.connections} connections, {swaps}. A line is a tenth of"
+        " the requests: memory at its end, the worst p99.9 and the longest request of its slices."
     )
     head = ("requests", "swaps", "PSS, MiB", "RSS, MiB", "req/s", "p99.9, µs", "max, µs")
     lines = provenance(figures.date, figures.machine, figures.versions, figures.command)
