@@ -225,7 +225,8 @@ def _digest(*texts: str) -> str:
 def _claim(folder: Path) -> int:
     """Lock a folder against being dropped, making it if need be; returns what holds the lock."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # `exist_ok` raises too where it is dropped in the same moment
+            folder.mkdir(parents=True)
         with contextlib.suppress(FileNotFoundError):
             used = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(used, fcntl.LOCK_SH)

@@ -193,13 +193,15 @@ def test_scrapes_go_on_while_versions_come_and_go(tmp_path, clock):
 
     thread = threading.Thread(target=scrape)
     thread.start()
-    for _ in range(100):
-        for series, worker in [(counted(worker, by=1), worker) for worker in workers[1:]]:
-            worker.release(series)
-        clock.now += KEEP_S
-        workers[1].sweep()
-    stop.set()
-    thread.join()
+    try:
+        for _ in range(100):
+            for series, worker in [(counted(worker, by=1), worker) for worker in workers[1:]]:
+                worker.release(series)
+            clock.now += KEEP_S
+            workers[1].sweep()
+    finally:
+        stop.set()
+        thread.join()
     assert scraped  # and no thread has raised, which pytest would tell
 
 
