@@ -49,6 +49,8 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Load between two looks at the worker; each slice opens its connections anew."""
     swap_every_s: float | None = None
     """A swap between two model files so often; None: none."""
+    swaps: int = 1000
+    """Where there are any: the run goes on until so many were made, unless its time is over."""
     versions: int = 2
     """Version numbers that the swaps go through, again and again."""
     hold_s: float = 0.0
@@ -62,6 +64,8 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int
     swaps: int
+    """That the worker made; of those that are published while it loads one, it makes the last."""
+    published: int
     pss_bytes: int
     rss_bytes: int
     throughput_per_s: float
@@ -150,6 +154,7 @@ class _Soak:
 
     def __init__(self, rig: Rig, plan: SoakPlan, say: Callable[[str], None]) -> None:
         self._rig, self._plan, self._say = rig, plan, say
+        self._published = 0  # by the thread that swaps
 
     def slices(self) -> tuple[tuple[Slice, ...], float]:
         """All slices, and how long they took."""
@@ -174,12 +179,17 @@ class _Soak:
             yield server
 
     def _loaded(self, server: Server, body: bytes, swaps: Future[None] | None) -> Iterator[Slice]:
-        plan, answered = self._plan, 0
+        plan, answered, made = self._plan, 0, 0
+        wanted = plan.swaps if swaps is not None else 0
         end = time.monotonic() + 60 * plan.minutes
         (worker,) = workers(server.pid)
-        while answered < plan.requests and (left_s := end - time.monotonic()) > 0:
+        while (answered < plan.requests or made < wanted) and (left_s := end - time.monotonic()) > 0:
             block = self._rig.block(body, connections=plan.connections, seconds=min(plan.slice_s, left_s), warmup_s=0)
-            block = msgspec.structs.replace(block, port=server.port, requests_max=plan.requests - answered)
+            block = msgspec.structs.replace(
+                block,
+                port=server.port,
+                requests_max=plan.requests - answered if answered < plan.requests else None,
+            )
             result = run(self._rig.generator, block)
             if result.failed:
                 raise BenchError(f"after {answered} requests: {result.faults()}")
@@ -187,10 +197,11 @@ class _Soak:
                 swaps.result()
             if workers(server.pid) != [worker]:
                 raise BenchError(f"the worker, process {worker}, died after {answered} requests")
-            answered += result.ok
+            answered, made = answered + result.ok, _swaps(server.port)
             one = Slice(
                 requests=answered,
-                swaps=_swaps(server.port),
+                swaps=made,
+                published=self._published,
                 pss_bytes=pss_bytes(worker),
                 rss_bytes=rss_bytes(worker),
                 throughput_per_s=result.throughput_per_s,
@@ -217,6 +228,7 @@ class _Soak:
                     _publish(writer, str(1 + number % versions), hashes[number % 2])
                 except (OSError, StoreError) as error:
                     raise BenchError(f"no swap {number}: {error}") from error
+                self._published = number
 
         with ThreadPoolExecutor(1, thread_name_prefix="soak-swaps") as pool:
             published = pool.submit(publish)

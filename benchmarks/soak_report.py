@@ -17,12 +17,11 @@ __all__ = ["render"]
 
 def render(figures: SoakFigures) -> str:
     """A line for each tenth of the run, growth against its bound, and the verdict."""
-    plan, last = figures.plan, figures.slices[-1]
-    swaps = "no swaps" if plan.swap_every_s is None else f"a swap every {plan.swap_every_s:g} s"
+    plan = figures.plan
+    swaps = "no swaps" if plan.swap_every_s is None else f"a swap published every {plan.swap_every_s:g} s"
     setting = (
-        f"One worker on one core, closed loop at {plan.connections} connections, {swaps}: {last.requests:,} requests, 0"
-        f" failed, {last.swaps:,} swaps in {figures.seconds:,.0f} s. A line is a tenth of the requests: memory at its"
-        " end, the worst p99.9 and the longest request of its slices."
+        f"One worker on one core, closed loop at {plan.connections} connections, {swaps}. A line is a tenth of"
+        " the requests: memory at its end, the worst p99.9 and the longest request of its slices."
     )
     head = ("requests", "swaps", "PSS, MiB", "RSS, MiB", "req/s", "p99.9, µs", "max, µs")
     lines = provenance(figures.date, figures.machine, figures.versions, figures.command)
@@ -54,8 +53,10 @@ def _row(slices: list[Slice]) -> tuple[str, ...]:
 def _verdict(figures: SoakFigures) -> str:
     first, last = figures.judged[0], figures.judged[-1]
     per_swap = figures.growth_per_swap_bytes
+    made = f", {last.swaps:,} swaps of {last.published:,} published" if figures.plan.swap_every_s is not None else ""
     return (
-        f"{figures.outcome.upper()}: PSS {first.pss_bytes / MIB:.1f} MiB at {first.requests:,} requests,"
+        f"{last.requests:,} requests, 0 errors{made} in {figures.seconds:,.0f} s."
+        f" {figures.outcome.upper()}: PSS {first.pss_bytes / MIB:.1f} MiB at {first.requests:,} requests,"
         f" {last.pss_bytes / MIB:.1f} MiB at the end: {figures.growth_bytes / MIB:+.2f} MiB, allowed"
         f" {figures.plan.growth_max_mib:+g}. Slope {1e6 * figures.slope_bytes / KIB:+,.0f} KiB per million requests"
         + (f", or {per_swap / KIB:+.2f} KiB per swap if all of it is theirs." if per_swap is not None else ".")

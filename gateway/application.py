@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,10 @@ from gateway.bridge import bridge
 from gateway.direct import DirectLane
 from gateway.errors import GatewayError, Internal
 from gateway.express import EMPTY_BODY, EXPRESS, ExpressTable, takes
+from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
-from gateway.process import (
-    calm_garbage_collection,
-    end_with_parent,
-    listen_for_signals,
-    schedule_as_batch,
-    stop_accepting,
-)
+from gateway.process import end_with_parent, listen_for_signals, schedule_as_batch, stop_accepting
 from gateway.reply import CLOSE, Reply
 from gateway.routes import plain_routes, scoring_routes
 from gateway.started import tell_started
@@ -97,7 +93,11 @@ class Gateway(Litestar):
         listen_for_signals(loop, lambda: self._drain(loop))
         self.worker.turns = self._turns(loop)
         self._life.start(loop)
-        calm_garbage_collection()
+        if self.worker.settings.calm_gc:
+            calm_garbage_collection()
+        else:
+            gc.enable()
+        self.worker.garbage.start()
         if self._started_fd is not None:
             loop.call_soon(tell_started, self._started_fd)  # the loop runs again when the server listens
 

@@ -15,15 +15,13 @@ from gateway.cpus import usable_cpus
 from gateway.engine import prepare
 from gateway.errors import NotFound, NotReady
 from gateway.generation import Generation, Slot
-from gateway.observer import GenerationObserver
+from gateway.observer import GenerationObserver, GenerationTally
 from gateway.schemas import ModelHealth
 from gateway.store import Manifest, StoreError
 from gateway.turns import LoopTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from prometheus_client import Gauge
 
     from gateway.drift import DriftMonitor
     from gateway.engine import Engine
@@ -35,6 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["Models"]
 
 _log = logging.getLogger("hotgate.models")
+
+LAST_COUNTS_S = 1.0
+"""How long a generation's counts are kept after it was let go, for a request that found it just before; it was idle."""
+SWEEP_S = 10.0
+"""Pause between two looks for the series of versions that are gone."""
 
 
 class Models:
@@ -61,6 +64,9 @@ class Models:
         self._serving: dict[str | None, Generation] = {}
         # Out of their slots, and let go once nothing of them waits.
         self._leaving: list[Generation] = []
+        # Of those that were let go, with the time at which they are counted for the last time.
+        self._ending: list[tuple[float, GenerationTally]] = []
+        self._sweep_at = 0.0
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="hotgate-load")
         self._scorer = ThreadPoolExecutor(1, thread_name_prefix="hotgate-score")
         self._manifest = Manifest()
@@ -138,10 +144,10 @@ class Models:
             self._metrics.swap_failures.labels(slot.name, "champion").inc()
             return
         if current is not None:
-            self._gauge(current).set(0)
+            self._tell_loaded(current, loaded=False)
         self._leaving += slot.publish(generation, now=self._clock(), hold_s=self._settings.hold_previous_s)
         self._index()
-        self._gauge(generation).set(1)
+        self._tell_loaded(generation, loaded=True)
         self._metrics.swaps.labels(slot.name, "champion").inc()
         _log.info(
             "%s serves version %s (%s), loaded in %.0f ms",
@@ -165,7 +171,8 @@ class Models:
         else:
             engine = await asyncio.get_running_loop().run_in_executor(self._loader, self._load, entry.sha256)
         settings = self._settings
-        observer = GenerationObserver(slot.name, entry.version, engine, self._metrics, settings)
+        tally = GenerationTally(self._metrics.versions, slot.name, entry.version)
+        observer = GenerationObserver(tally, engine, settings)
         batcher = Batcher(
             engine,
             observer,
@@ -176,12 +183,12 @@ class Models:
         self._monitor.add(observer.feed)
         return Generation(slot.name, entry.version, entry.sha256, engine, batcher, observer)
 
-    def _gauge(self, generation: Generation) -> Gauge:
-        return self._metrics.loaded.labels(generation.name, "champion", generation.version, generation.sha256)
+    def _tell_loaded(self, generation: Generation, *, loaded: bool) -> None:
+        generation.observer.tally.tell_loaded(generation.sha256, loaded=loaded)
 
     def _retire(self, slot: Slot) -> None:
         if slot.current is not None:
-            self._gauge(slot.current).set(0)
+            self._tell_loaded(slot.current, loaded=False)
         self._leaving += slot.generations
 
     def _load(self, sha256: str) -> Engine:
@@ -192,21 +199,32 @@ class Models:
 
     def carry(self) -> None:
         """Bring the metrics of all generations up to date."""
+        for tally in self._tallies():
+            tally.carry()
+
+    def _tallies(self) -> list[GenerationTally]:
         held = [generation for slot in self._slots.values() for generation in slot.generations]
-        for generation in (*held, *self._leaving):
-            generation.observer.carry()
+        return [generation.observer.tally for generation in (*held, *self._leaving)] + [it for _, it in self._ending]
 
     def expire(self) -> None:
-        """Release generations whose time is over, once nothing of them waits."""
+        """Release generations whose time is over, once nothing of them waits, and a moment later their counts."""
+        now = self._clock()
         for slot in self._slots.values():
-            gone = slot.expire(self._clock())
+            gone = slot.expire(now)
             if gone is not None:
                 self._leaving.append(gone)
         for generation in [generation for generation in self._leaving if generation.batcher.idle]:
             self._leaving.remove(generation)
-            generation.observer.carry()
+            self._ending.append((now + LAST_COUNTS_S, generation.observer.tally))
             self._monitor.remove(generation.feed)
             _log.info("%s version %s is released", generation.name, generation.version)
+        over = [tally for at, tally in self._ending if at <= now]
+        self._ending = [(at, tally) for at, tally in self._ending if at > now]
+        for tally in over:
+            tally.close()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self._metrics.versions.sweep()
 
     def health(self) -> list[ModelHealth]:
         """One entry a model, sorted by name."""
@@ -218,6 +236,8 @@ class Models:
         return found
 
     def close(self) -> None:
-        """Stop the threads; what is in flight finishes first."""
+        """Stop the threads; what is in flight finishes first, and is counted."""
         self._loader.shutdown(wait=True)
         self._scorer.shutdown(wait=True)
+        for tally in self._tallies():
+            tally.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -17,36 +16,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = [
-    "DRAIN_SIGNAL",
-    "calm_garbage_collection",
-    "end_with_parent",
-    "listen_for_signals",
-    "schedule_as_batch",
-    "stop_accepting",
-]
+__all__ = ["DRAIN_SIGNAL", "end_with_parent", "listen_for_signals", "schedule_as_batch", "stop_accepting"]
 
 DRAIN_SIGNAL = signal.SIGUSR1
 """What `hotgate serve` sends its workers before it stops them."""
 
 _PARENT_LOOK_S = 0.5
-_GC_THRESHOLDS = (50_000, 20, 100)
-"""Containers made before the youngest are looked at, and how many such looks before the older ones are."""
 _SO_ATTACH_FILTER = 26
 _DROP_EVERYTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF: RET 0
-
-
-def calm_garbage_collection() -> None:
-    """Keep the cyclic collector off what start-up has made, and let it look less often at what requests make.
-
-    A request's objects die by reference count; walking the application's hundred thousand objects in search of cycles
-    took more than half of a worker's time at 256 connections, in pauses of tens of milliseconds. A worker's start is
-    without any (`hotgate serve` forks it so): nothing of what is imported goes away again.
-    """
-    gc.enable()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def schedule_as_batch() -> None:

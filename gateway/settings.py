@@ -24,6 +24,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Way of scoring requests: `direct` on the server's thread (fastest), `loop` (event loop), `off` (Litestar)."""
     batch_scheduling: bool = True
     """Whether workers ask the kernel for SCHED_BATCH: threads finish before others wake."""
+    calm_gc: bool = True
+    """Whether Python's collector leaves alone what start-up made, and looks less often; `false`: as Python does."""
     max_body_bytes: int = 8 * 2**20
     """Largest request body, in bytes, 1024 or more."""
     max_batch_rows: int = 256

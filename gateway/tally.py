@@ -6,12 +6,12 @@ Telling prometheus_client of one batch, with its file-backed values and locks, t
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prometheus_client import Counter, Histogram
+    from gateway.series import Value
 
 __all__ = ["CounterTally", "HistogramTally"]
 
@@ -19,33 +19,34 @@ __all__ = ["CounterTally", "HistogramTally"]
 class CounterTally:
     """A counter that one thread at a time adds to and another one carries over; it only grows."""
 
-    __slots__ = ("_carried", "_counter", "total")
+    __slots__ = ("_carried", "_value", "total")
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, value: Value) -> None:
         self.total = 0
         self._carried = 0
-        self._counter = counter
+        self._value = value
 
     def carry(self) -> None:
         """Bring Prometheus up to date."""
         total = self.total
         if total != self._carried:
-            self._counter.inc(total - self._carried)
+            self._value.inc(total - self._carried)
             self._carried = total
 
 
 class HistogramTally:
-    """The same for a histogram; the bounds are the histogram's own."""
+    """The same for a histogram's buckets, each of which holds its own count, and their sum."""
 
-    __slots__ = ("_bounds", "_carried", "_carried_sum", "_counts", "_histogram", "_sum")
+    __slots__ = ("_bounds", "_buckets", "_carried", "_carried_sum", "_counts", "_sum", "_total")
 
-    def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float], buckets: Sequence[Value], total: Value) -> None:
         self._bounds = tuple(bounds)
-        self._counts = [0] * (len(self._bounds) + 1)
-        self._carried = [0] * (len(self._bounds) + 1)
+        self._counts = [0] * len(buckets)
+        self._carried = [0] * len(buckets)
         self._sum = 0.0
         self._carried_sum = 0.0
-        self._histogram: Any = histogram
+        self._buckets = buckets
+        self._total = total
 
     def observe(self, value: float) -> None:
         """Count one value."""
@@ -53,11 +54,12 @@ class HistogramTally:
         self._sum += value
 
     def carry(self) -> None:
-        """Bring Prometheus up to date: its sum, and each bucket, which it holds apart and adds up itself."""
+        """Bring Prometheus up to date."""
         total = self._sum
         for index, count in enumerate(self._counts):
             if count != self._carried[index]:
-                self._histogram._buckets[index].inc(count - self._carried[index])  # noqa: SLF001 - `observe` takes one value at a time
+                self._buckets[index].inc(count - self._carried[index])
                 self._carried[index] = count
-        self._histogram._sum.inc(total - self._carried_sum)  # noqa: SLF001 - as above
-        self._carried_sum = total
+        if total != self._carried_sum:
+            self._total.inc(total - self._carried_sum)
+            self._carried_sum = total

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
 from gateway.drift import DriftMonitor
+from gateway.garbage import GarbagePauses
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.schemas import Health
@@ -40,6 +41,7 @@ class Worker:
     def __init__(self, config: WorkerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = config.settings
         self.metrics = Metrics()
+        self.garbage = GarbagePauses(self.metrics)
         self.admission = Admission(self.metrics.errors, self.settings.deadline_ms)
         self.turns: Turns | None = None
         self.monitor = DriftMonitor()
@@ -85,9 +87,9 @@ class Worker:
                 watch.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await watch
+            self.garbage.stop()
             self.monitor.stop()
             self.models.close()
-            self.models.carry()
 
     async def _watch(self) -> None:
         while True:
@@ -111,7 +113,7 @@ class Worker:
                 if not any(slot.problem for slot in self.models.slots.values()):
                     self._retry_at = math.inf
         self.models.expire()
-        self.models.carry()
+        self._carry()
         if self.ready != self._told_ready:
             self._told_ready = self.ready
             self.metrics.ready.set(self.ready)
@@ -133,11 +135,15 @@ class Worker:
 
     def render_metrics(self) -> bytes:
         """What `/metrics` answers."""
-        self.models.carry()
+        self._carry()
         status = self._registry()
         if status is not None:
             self.metrics.tell_registry(status)
         return self.metrics.render()
+
+    def _carry(self) -> None:
+        self.models.carry()
+        self.garbage.carry()
 
     def _registry(self) -> SyncStatus | None:
         return read_status(self._store.root / "sync.json")

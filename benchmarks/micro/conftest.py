@@ -111,8 +111,8 @@ class Lived:
 def _living(store: Path, subject: Subject, lane: FakeGranian | None) -> Iterator[tuple[Lived, DirectLane | None]]:
     from gateway.application import Gateway
     from gateway.direct import DirectLane
+    from gateway.garbage import calm_garbage_collection
     from gateway.lifespan import LifespanTask
-    from gateway.process import calm_garbage_collection
     from gateway.settings import GatewaySettings, WorkerConfig
     from gateway.store import Entry, ModelRoles, ModelStore
 

@@ -14,7 +14,6 @@ from benchmarks.pause import paused
 from benchmarks.plots import draw_percentiles
 from benchmarks.report import table
 from benchmarks.scenarios.plan import checked, maximum
-from benchmarks.serving import ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +25,18 @@ if TYPE_CHECKING:
     from benchmarks.scenarios.plan import ScenarioPlan
     from benchmarks.servers import Server
 
-__all__ = ["TITLE", "OpenFigures", "OpenLoad", "OpenSide", "draw", "measure", "render"]
+__all__ = [
+    "TITLE",
+    "OpenFigures",
+    "OpenLoad",
+    "OpenSide",
+    "draw",
+    "measure",
+    "open_side",
+    "others_paused",
+    "pairs",
+    "render",
+]
 
 TITLE = "Open loop"
 SHARES = (0.5, 0.8)
@@ -76,21 +86,22 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> OpenFig
         maxima = {}
         for name, server in servers.items():
             say(f"maximum of {name}")
-            with _others_paused(servers, name):
+            with others_paused(servers, name):
                 maxima[name] = maximum(rig, plan, server.port, both.body)
         loads = []
         for share in SHARES:
             rates = {name: share * most for name, most in maxima.items()}
-            pairs, voids = _pairs(rig, plan, servers, rates, both.body, say)
-            loads.append(_load(share, rates, pairs, voids))
+            found, voids = pairs(rig, plan, servers, rates, both.body, say)
+            loads.append(_load(share, rates, found, voids))
     return OpenFigures(connections=plan.connections, block_s=plan.block_s, maxima=maxima, loads=tuple(loads))
 
 
-def _others_paused(servers: dict[str, Server], name: str) -> AbstractContextManager[None]:
+def others_paused(servers: dict[str, Server], name: str) -> AbstractContextManager[None]:
+    """All but the one that is measured stand still."""
     return paused(server.pid for other, server in servers.items() if other != name)
 
 
-def _pairs(
+def pairs(
     rig: Rig,
     plan: ScenarioPlan,
     servers: dict[str, Server],
@@ -98,11 +109,16 @@ def _pairs(
     body: bytes,
     say: Callable[[str], None],
 ) -> tuple[list[dict[str, LoadResult]], int]:
-    orders = [ORDER[:2], ORDER[2:]] * plan.rounds
-    pairs: list[dict[str, LoadResult]] = []
+    """Two servers in adjacent blocks in the order ABBA, one stopped while the other is loaded; and how many were void.
+
+    Raises:
+        BenchError: a request failed, or more than `voids_max` pairs were void.
+    """
+    orders = [tuple(servers), tuple(servers)[::-1]] * plan.rounds
+    found: list[dict[str, LoadResult]] = []
     voids = 0
-    while len(pairs) < len(orders):
-        number = len(pairs)
+    while len(found) < len(orders):
+        number = len(found)
         pair = {}
         for name in orders[number]:
             say(f"open loop, pair {number + 1} of {len(orders)}: {name} at {rates[name]:,.0f}/s")
@@ -117,24 +133,25 @@ def _pairs(
                 core=rig.generator_core,
                 missed_max=1.0,  # the pair is measured again
             )
-            with _others_paused(servers, name):
+            with others_paused(servers, name):
                 pair[name] = checked(run(rig.generator, block), f"{name} at {rates[name]:,.0f}/s")
         if all(result.missed_share <= MISSED_MAX for result in pair.values()):
-            pairs.append(pair)
+            found.append(pair)
             continue
         voids += 1
         if voids > plan.voids_max:
             raise BenchError(f"the generator missed its schedule in {voids} pairs: this machine is too busy to tell")
-    return pairs, voids
+    return found, voids
 
 
 def _load(share: float, rates: dict[str, float], pairs: Sequence[dict[str, LoadResult]], voids: int) -> OpenLoad:
-    sides = {name: _side(rates[name], [pair[name] for pair in pairs]) for name in rates}
+    sides = {name: open_side(rates[name], [pair[name] for pair in pairs]) for name in rates}
     ratios = tuple(pair["hotgate"].latency.p99_us / pair["fixed"].latency.p99_us for pair in pairs)
     return OpenLoad(share=share, hotgate=sides["hotgate"], fixed=sides["fixed"], ratios=ratios, voids=voids)
 
 
-def _side(rate_per_s: float, results: Sequence[LoadResult]) -> OpenSide:
+def open_side(rate_per_s: float, results: Sequence[LoadResult]) -> OpenSide:
+    """What is kept of the blocks of one server."""
     return OpenSide(
         rate_per_s=rate_per_s,
         requests=sum(result.requests for result in results),

@@ -15,7 +15,7 @@ from benchmarks.subject import NAME, check_answers
 from gateway.store import Entry, ModelRoles, ModelStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from benchmarks.load import LoadResult
@@ -79,13 +79,16 @@ def maximum(rig: Rig, plan: ScenarioPlan, port: int, body: bytes, *, connections
 
 
 @contextmanager
-def served(rig: Rig, subject: Subject, log: str, *arguments: str) -> Iterator[Server]:
+def served(
+    rig: Rig, subject: Subject, log: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Serve one model file on the servers' core, its answers checked.
 
     Raises:
         BenchError: an answer was wrong, or the server did not start or live.
     """
-    with rig.server(*SERVE, "--model", f"{NAME}={subject.file}", *arguments, "--port", log=log) as server:
+    command = (*SERVE, "--model", f"{NAME}={subject.file}", *arguments, "--port")
+    with rig.server(*command, log=log, environment=environment) as server:
         check_answers(server.port, subject)
         yield server
 

@@ -21,6 +21,7 @@ _MODULES = {
     "overload": "overload",
     "scaling": "scaling",
     "memory": "memory",
+    "garbage": "garbage",
 }
 NAMES = tuple(_MODULES)
 """In the order in which they are measured."""

@@ -13,7 +13,7 @@ from benchmarks.load import Latency, LoadResult, Slice
 from benchmarks.load.result import Answers
 from benchmarks.machine import this_machine
 from benchmarks.rig import Rig
-from benchmarks.scenarios import NAMES, ScenarioPlan, find, memory, open_loop, overload, scaling, swap_p99
+from benchmarks.scenarios import NAMES, ScenarioPlan, find, garbage, memory, open_loop, overload, scaling, swap_p99
 from benchmarks.scenarios.cli import scenarios
 from benchmarks.scenarios.plan import checked
 from benchmarks.scenarios.report import Report
@@ -78,7 +78,7 @@ def test_scenario_runs_on_real_servers(tmp_path, name):
     assert "WRAP" not in text
     scenario.draw(figures, tmp_path / "plots")
     drawn = {path.name for path in (tmp_path / "plots").glob("*")}
-    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory"} else set())
+    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory", "garbage"} else set())
 
 
 def test_open_loop_compares_by_pairs():
@@ -88,6 +88,19 @@ def test_open_loop_compares_by_pairs():
     assert load.ratios == (2, 4, 6)
     assert (load.hotgate.p99_us, load.hotgate.rate_per_s, load.fixed.rate_per_s, load.voids) == (40, 5, 9, 2)
     assert load.hotgate.latency.n == 300
+
+
+def test_pauses_are_those_between_two_looks():
+    """By what the collector walked; the text is that of `/metrics`."""
+    text = "".join(
+        f'hotgate_gc_pause_seconds_{kind}{{generation="{generation}"}} {value}\n'
+        for generation, count, seconds in (("0", 7.0, 0.25), ("1", 0.0, 0.0), ("2", 2.0, 0.5))
+        for kind, value in (("count", count), ("sum", seconds))
+    )
+    before, after = garbage.read_pauses(text.replace("7.0", "3.0")), garbage.read_pauses(text)
+    assert after == {"0": garbage.Pauses(7, 0.25), "1": garbage.Pauses(0, 0.0), "2": garbage.Pauses(2, 0.5)}
+    assert garbage.between(before, after)["0"] == garbage.Pauses(4, 0.0)
+    assert garbage.longest(text + "hotgate_gc_longest_pause_seconds 0.125\n") == 0.125
 
 
 def test_failed_request_fails_a_scenario():

@@ -27,6 +27,7 @@ def look(requests, pss_mib, *, swaps=0, max_us=900.0) -> Slice:
     return Slice(
         requests=requests,
         swaps=swaps,
+        published=2 * swaps,
         pss_bytes=int(pss_mib * MIB),
         rss_bytes=int((pss_mib + 10) * MIB),
         throughput_per_s=50_000.0,
@@ -74,15 +75,18 @@ def test_report_has_tenths_growth_and_verdict():
     assert "| 2,000 | 4 | 80.5 | 90.5 | 50,000 | 700 | 10,000 |" in lines
     assert sum(line.startswith("|") for line in lines) == 12
     assert lines[-1] == (
-        "FLAT: PSS 80.2 MiB at 1,000 requests, 82.5 MiB at the end: +2.25 MiB, allowed +8. Slope +256,000 KiB per"
+        "10,000 requests, 0 errors, 20 swaps of 40 published in 100 s."
+        " FLAT: PSS 80.2 MiB at 1,000 requests, 82.5 MiB at the end: +2.25 MiB, allowed +8. Slope +256,000 KiB per"
         " million requests, or +128.00 KiB per swap if all of it is theirs."
     )
-    assert any("a swap every 0.3 s: 10,000 requests, 0 failed, 20 swaps in 100 s" in line for line in lines)
+    assert any("closed loop at 64 connections, a swap published every 0.3 s" in line for line in lines)
 
 
 def test_without_swaps_nothing_is_said_of_them():
     """And the figures survive JSON."""
     found = figures(tuple(look(1_000 * n, 80) for n in range(1, 5)))
+    assert "swap published" not in render(found)
+    assert "4,000 requests, 0 errors in 100 s. FLAT:" in render(found)
     assert "per swap" not in render(found)
     assert msgspec.json.decode(msgspec.json.encode(found), type=SoakFigures) == found
 
@@ -101,15 +105,16 @@ def test_help_and_summary_agree():
 @pytest.mark.process
 @needs_two_cores
 def test_short_run_with_swaps(tmp_path):
-    """A real worker: every request answered, every swap a session made and dropped, nothing left behind."""
-    options = "--requests 20000 --minutes 1 --connections 8 --slice 0.3 --swaps --swap-every 0.2 --growth 64 --json"
+    """A real worker: every request answered, as many swaps as asked for, each of a session, nothing left."""
+    options = "--requests 2000 --connections 8 --slice 0.3 --swaps --swap-every 0.2 --swaps-min 8 --growth 64 --json"
     done = CliRunner().invoke(command, options.split(), obj=tmp_path)
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode(done.stdout, type=SoakFigures)
     assert found.outcome == "flat"
     assert found.command == f"hotgate bench soak {options.removesuffix(' --json')}"
-    assert found.slices[-1].requests == 20_000
-    assert found.slices[-1].swaps >= 2
+    assert found.slices[-1].requests >= 2_000
+    assert found.slices[-2].swaps < found.slices[-1].swaps <= found.slices[-1].published
+    assert found.slices[-1].swaps >= 8
     assert all(one.rss_bytes >= one.pss_bytes > 2**20 for one in found.slices)
     assert not list(tmp_path.glob("soak-*"))
     assert not descendants(os.getpid())
@@ -118,8 +123,8 @@ def test_short_run_with_swaps(tmp_path):
 @pytest.mark.process
 @needs_two_cores
 def test_memory_that_grows_is_exit_code_1(tmp_path):
-    """Every version is new and brings metrics of its own, and nothing at all is allowed: the figures are printed."""
-    options = "--minutes 0.05 --connections 2 --slice 0.3 --swaps --swap-every 0.05 --versions 1000000 --growth 0"
+    """It would have to give back a gibibyte: the figures are printed."""
+    options = "--minutes 0.05 --connections 2 --slice 0.3 --swaps --swap-every 0.05 --versions 1000000 --growth -1024"
     done = CliRunner().invoke(command, options.split(), obj=tmp_path)
     assert done.exit_code == 1
     assert "GROWS: PSS" in done.stdout

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.metrics import Metrics
+from gateway.metrics import FAMILIES, Metrics
+from gateway.series import LABELS
 from gateway.settings import GatewaySettings
 from gateway.sync.settings import SyncSettings
 
@@ -45,7 +46,7 @@ def test_every_metric_is_documented_with_its_kind_and_labels():
     for name, kind, labels, _ in table((ROOT / "docs" / "metrics.md").read_text()):
         names = tuple(label.strip() for label in labels.split(",") if label.strip())
         documented[name.strip("`").removesuffix("_total")] = (kind.partition(",")[0], names)
-    found = {}
+    found = {family.name: (family.kind, (*LABELS, *family.labels)) for family in FAMILIES}
     for metric in vars(Metrics({})).values():
         if hasattr(metric, "_labelnames"):
             found[metric._name] = (metric._type, metric._labelnames)

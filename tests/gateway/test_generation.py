@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,8 @@ from gateway.engine import CostModel, prepare
 from gateway.errors import NotFound, NotReady
 from gateway.generation import Generation, Slot
 from gateway.metrics import Metrics
-from gateway.models import Models
+from gateway.models import LAST_COUNTS_S, Models
+from gateway.series import KEEP_PAST
 from gateway.settings import GatewaySettings
 from gateway.store import Entry, Manifest, ModelRoles, ModelStore
 
@@ -63,6 +65,16 @@ def test_the_repr_tells_an_operator_what_serves():
 
 def models(store, **options):
     return Models(store, GatewaySettings(**options), Metrics({}), DriftMonitor(), wanted=("wanted",))
+
+
+class Clock:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
 
 
 def test_models_follow_the_manifest_and_say_what_is_missing(tmp_path, linear, forest):
@@ -122,6 +134,57 @@ def test_what_is_swapped_out_is_let_go_however_fast_the_swaps_come(tmp_path, lin
         await under_test.follow(Manifest(generation=100, models={}))
         under_test.expire()
         assert under_test._monitor._feeds == []
+        under_test.close()
+
+    asyncio.run(main())
+
+
+def test_what_a_request_counts_just_after_its_generation_was_let_go_is_shown(tmp_path, linear, forest):
+    """It found the generation before the swap; the last counts are waited for, and then nothing is kept of it."""
+    store = ModelStore(tmp_path / "store")
+    with store.writer() as writer:
+        hashes = [writer.put(linear.file.data), writer.put(forest.file.data)]
+
+    async def main():
+        clock, metrics, served = Clock(), Metrics({}), []
+        under_test = Models(store, GatewaySettings(hold_previous_s=0.0), metrics, DriftMonitor(), clock=clock)
+        for version, sha256 in enumerate(hashes, 1):
+            roles = ModelRoles(champion=Entry(version=str(version), sha256=sha256))
+            await under_test.follow(Manifest(generation=version, models={"cancer": roles}))
+            served.append(under_test.find("cancer"))
+        under_test.expire()
+        served[0].observer.failed(3)
+        clock.now += LAST_COUNTS_S
+        under_test.expire()
+        assert b'hotgate_failed_rows_total{model="cancer",role="champion",version="1"} 3.0' in metrics.render()
+        assert under_test._ending == []
+        under_test.close()
+
+    asyncio.run(main())
+
+
+def test_metrics_of_a_thousand_swaps_are_those_of_the_last_ones(tmp_path, linear, forest):
+    """In the text and in the worker's memory; what serves is among them, and said to be loaded."""
+    store = ModelStore(tmp_path / "store")
+    with store.writer() as writer:
+        hashes = [writer.put(linear.file.data), writer.put(forest.file.data)]
+
+    async def main():
+        clock, metrics = Clock(), Metrics({})
+        under_test = Models(store, GatewaySettings(), metrics, DriftMonitor(), clock=clock)
+        for swap in range(1000):
+            roles = ModelRoles(champion=Entry(version=str(swap), sha256=hashes[swap % 2]))
+            await under_test.follow(Manifest(generation=swap, models={"cancer": roles}))
+            clock.now += LAST_COUNTS_S
+            under_test.expire()
+        text = metrics.render().decode()
+        versions = {int(found) for found in re.findall(r'hotgate_rows_total{.*version="(\d+)"}', text)}
+        assert 999 in versions
+        assert versions <= set(range(1000 - KEEP_PAST - 3, 1000))
+        assert len(metrics.versions._open) <= 3
+        assert [
+            line for line in text.splitlines() if line.startswith("hotgate_model_loaded{") and line.endswith(" 1.0")
+        ] == [f'hotgate_model_loaded{{model="cancer",role="champion",sha256="{hashes[1]}",version="999"}} 1.0']
         under_test.close()
 
     asyncio.run(main())

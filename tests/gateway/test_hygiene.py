@@ -48,6 +48,14 @@ def told(folder):
     return [line for path in folder.glob("*.audit") for line in path.read_text().splitlines()]
 
 
+def loaded_by(pid, folder):
+    """What the probe says of a process."""
+    os.kill(pid, signal.SIGUSR2)
+    path = folder / f"{pid}.modules"
+    wait_until(path.exists, what="the list of modules")
+    return set(path.read_text().split())
+
+
 def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, probe, linear, cancer):
     """Modules of the real worker, after it has scored, counted and judged; and its collector leaves those alone."""
     env, folder = probe
@@ -57,11 +65,7 @@ def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, prob
         drift = json.loads(server.request("GET", "/monitor/drift")[2])
         assert drift[0]["features"][0]["p_value"] is not None
         assert server.request("GET", "/metrics")[0] == 200
-        (worker,) = server.children()
-        os.kill(worker, signal.SIGUSR2)
-        path = folder / f"{worker}.modules"
-        wait_until(path.exists, what="the list of modules")
-        loaded = set(path.read_text().split())
+        loaded = loaded_by(*server.children(), folder)
     assert not NEVER & loaded
     assert "onnxruntime" in loaded
     assert {"gc-frozen-True", "gc-True"} <= loaded
@@ -72,12 +76,18 @@ def test_the_supervisor_loads_nothing_of_what_its_workers_are_forked_for(tmp_pat
     """It would be ready later and hold the memory twice; onnxruntime's threads would not survive the fork."""
     env, folder = probe
     with serving(tmp_path, "--model", f"cancer={linear.path}", env=env) as server:
-        os.kill(server.process.pid, signal.SIGUSR2)
-        path = folder / f"{server.process.pid}.modules"
-        wait_until(path.exists, what="the list of modules")
-        loaded = set(path.read_text().split())
+        loaded = loaded_by(server.process.pid, folder)
     assert "granian" in loaded
     assert not {*NEVER, "gateway.application", "litestar", "numpy", "onnxruntime", "prometheus_client"} & loaded
+
+
+def test_the_collector_is_left_as_python_has_it_where_that_is_set(tmp_path, probe, linear):
+    """`calm_gc = false` freezes nothing; its pauses are told either way."""
+    env, folder = probe
+    env = {**env, "HOTGATE_GATEWAY_CALM_GC": "false"}
+    with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "1", env=env) as server:
+        assert {"gc-frozen-False", "gc-True"} <= loaded_by(*server.children(), folder)
+        assert b'hotgate_gc_pause_seconds_count{generation="2"}' in server.request("GET", "/metrics")[2]
 
 
 def test_serving_writes_nothing_outside_its_home(tmp_path, linear, cancer):

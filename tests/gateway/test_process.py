@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from harness import Traffic, serving, wait_until
 
+from gateway.series import KEEP_PAST
 from gateway.store import Entry, ModelRoles, ModelStore
 
 pytestmark = pytest.mark.process
@@ -287,6 +288,43 @@ def test_metrics_are_the_sum_over_all_workers(tmp_path, store, body):
         assert _ready_workers(server) == 2
         rows = wait_until(lambda: len(found := {_rows(server) for _ in range(10)}) == 1 and found.pop(), what="one sum")
         assert rows > 50
+
+
+def test_series_of_past_versions_end_in_all_workers_at_once(tmp_path, store, linear, forest, body):
+    """Two workers swap: what a past version counted stands, then ends, in one sum; a version come back begins at 0."""
+    hashes = (forest.file.sha256, linear.file.sha256)
+    with serving(tmp_path, "--no-sync", "--workers", "2", env={"HOTGATE_GATEWAY_HOLD_PREVIOUS_S": "0"}) as server:
+        wait_until(lambda: len({_boot_of(server, body) for _ in range(8)} - {None}) == 2, what="answers of both")
+        for _ in range(50):
+            assert server.predict(body)[0] == 200
+        before = wait_until(
+            lambda: len(found := {_rows_of(server, "1") for _ in range(10)}) == 1 and found.pop(), what="one sum"
+        )
+        assert before >= 50
+        for swap in range(KEEP_PAST + 1):
+            publish(store, str(swap + 2), hashes[swap % 2])
+            wait_until(lambda swap=swap: _loaded(server, str(swap + 2)) == 2, what=f"version {swap + 2} in both")
+            assert _rows_of(server, "1") in {before, None}
+        wait_until(lambda: {_rows_of(server, "1") for _ in range(10)} == {None}, what="the end of version 1")
+        assert _rows_of(server, "2") is not None
+        publish(store, "1", linear.file.sha256)
+        wait_until(lambda: _loaded(server, "1") == 2, what="version 1 again in both")
+        assert _rows_of(server, "1") == 0
+        assert server.predict(body)[0] == 200
+        wait_until(lambda: {_rows_of(server, "1") for _ in range(10)} == {1.0}, what="one row")
+
+
+def _rows_of(server, version):
+    """What any worker says that it was counted for; None without such a series."""
+    start = f'hotgate_rows_total{{model="{NAME}",role="champion",version="{version}"}} '
+    lines = server.request("GET", "/metrics")[2].decode().splitlines()
+    return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), None)
+
+
+def _loaded(server, version):
+    lines = server.request("GET", "/metrics")[2].decode().splitlines()
+    found = [line for line in lines if line.startswith("hotgate_model_loaded{") and f'version="{version}"' in line]
+    return sum(float(line.split()[-1]) for line in found)
 
 
 def _boot_of(server, body):
