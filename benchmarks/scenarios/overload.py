@@ -57,7 +57,7 @@ class Overload(msgspec.Struct, frozen=True, kw_only=True):
     before: Latency
     """Of the probe, from the intended send."""
     after: Latency
-    """Of the probe in the first second after the load."""
+    """Of the probe that begins when the load ends."""
     back_after_s: float | None
     """From the load's end to that of the first slice whose p99 was at most twice the one before; None: not seen."""
 
@@ -68,6 +68,8 @@ class OverloadFigures(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     seconds: float
     probe_rate_per_s: float
+    probe_s: float
+    """How long it probes after the load."""
     loads: tuple[Overload, ...]
 
 
@@ -84,6 +86,7 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> Overloa
         connections=plan.overload_connections,
         seconds=plan.block_s,
         probe_rate_per_s=plan.rate_per_s,
+        probe_s=plan.probe_s,
         loads=loads,
     )
 
@@ -98,7 +101,9 @@ def _overload(
 ) -> Overload:
     say(f"rows a request {rows}: the maximum, then the probe")
     most = maximum(rig, plan, port, request)
-    before = checked(run(rig.generator, _probe(rig, plan, port, row, seconds=2.0)), "probe before the overload")
+    before = checked(
+        run(rig.generator, _probe(rig, plan, port, row, seconds=2 * plan.probe_s)), "probe before the overload"
+    )
     say(f"{FACTOR * most:,.0f} requests a second for {plan.block_s:g} s")
     load = LoadPlan(
         port=port,
@@ -113,7 +118,7 @@ def _overload(
         missed_max=1.0,  # one core may not send so much: what it did send is stated
     )
     overload = run(rig.generator, load)
-    after = checked(run(rig.generator, _probe(rig, plan, port, row, seconds=1.0)), "probe after the overload")
+    after = checked(run(rig.generator, _probe(rig, plan, port, row, seconds=plan.probe_s)), "probe after the overload")
     end_ns = overload.begin_monotonic_ns + round((plan.warmup_s + overload.seconds) * 1e9)
     whole_s = plan.warmup_s + overload.seconds
     return Overload(
@@ -170,7 +175,7 @@ def render(figures: OverloadFigures) -> str:
     rows = [_row(load) for load in figures.loads]
     probes = "; ".join(
         f"{_rows(load)}: {load.before.p99_us / 1e3:.2f} ms before, {load.after.p99_us / 1e3:.2f} ms in the"
-        " first second after"
+        f" first {figures.probe_s:g} s after"
         for load in figures.loads
     )
     busiest = max(load.generator_share for load in figures.loads)
