@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the data, and model files made once."""
+"""What tests of several rooms share: the data, model files made once, and registries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 from hypothesis import settings
+from registries import empty_database, mlflow_server
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +20,8 @@ from converters import Column, ModelFile, Provenance, build_model_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+__all__ = ["cancer", "empty_database", "forest", "linear", "mlflow_server", "rows_json"]
 
 # Examples are the same in every run, and a slow machine fails none of them.
 settings.register_profile("hotgate", deadline=None, derandomize=True, database=None)

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 READY_S = 30.0
+NO_DRAIN = {"HOTGATE_GATEWAY_DRAIN_S": "0"}
+"""For a server whose end is not what a test is about: the default keeps taking requests for two more seconds."""
 
 
 def free_port() -> int:
@@ -47,8 +49,11 @@ class Served:
 
     def children(self) -> list[int]:
         """Process ids of its children: the workers, and the sidecar if there is one."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for task in tasks for pid in task.read_text().split()]
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread ended meanwhile
+                found += map(int, task.read_text().split())
+        return found
 
     def text(self) -> str:
         """What it has logged."""
@@ -77,7 +82,7 @@ def serving(tmp_path, *arguments, command=None, port=None, env=None, ready="/rea
         process = subprocess.Popen(
             line,
             cwd=tmp_path,
-            env={**os.environ, "HOTGATE_HOME": str(tmp_path / "home"), **(env or {})},
+            env={**os.environ, "HOTGATE_HOME": str(tmp_path / "home"), **NO_DRAIN, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """The command line as a whole: what it knows of its commands, and that asking for help costs nothing."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -18,8 +19,11 @@ HEAVY = (
 )  # fmt: skip
 
 
-def run(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+FLAGS = ("--help", "-h")
+
+
+def run(code, given=""):
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, text=True, check=True)
     return done.stdout
 
 
@@ -36,19 +40,36 @@ def test_help_imports_nothing_heavy():
     assert [name for name in hotgate.COMMANDS if not re.search(rf"^  {name}  ", printed, re.MULTILINE)] == []
 
 
+HELPS = """
+import contextlib, hotgate, io, json, sys
+LARGE = {"litestar", "granian", "mlflow", "sklearn", "onnxruntime", "onnx", "skl2onnx", "pandas", "scipy"}
+for arguments in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try: code = hotgate.main(arguments, prog_name="hotgate")
+        except SystemExit as left: code = left.code
+    print(json.dumps([code, sorted(LARGE & set(sys.modules)), printed.getvalue()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """What each command does when it is asked for help: exit code, large libraries loaded by then, what it prints.
+
+    In a process of its own: click remembers a command's help options from the first test that called it by itself.
+    """
+    asked = [(name, flag) for flag in FLAGS for name in ("", *sorted(hotgate.COMMANDS))]
+    given = json.dumps([[*name.split(), flag] for name, flag in asked])
+    lines = run(HELPS, given).splitlines()
+    return dict(zip(asked, map(json.loads, lines), strict=True))
+
+
 @pytest.mark.parametrize("name", sorted(hotgate.COMMANDS))
-def test_help_of_a_command_imports_no_large_library(name):
+def test_help_of_a_command_imports_no_large_library(helps, name):
     """`hotgate NAME --help` answers at once: what computes or serves is imported when the command runs."""
-    printed = run(
-        "import sys, hotgate\n"
-        f"try: hotgate.main([{name!r}, '--help'])\n"
-        "except SystemExit as left: code = left.code\n"
-        "print('loaded', code, *(set(sys.modules) & {'litestar', 'granian', 'mlflow', 'sklearn', 'onnxruntime', 'onnx',"
-        " 'skl2onnx', 'pandas', 'scipy'}))"
-    )
+    code, loaded, printed = helps[name, "--help"]
 
     assert printed.startswith("Usage: ")
-    assert printed.splitlines()[-1] == "loaded 0"
+    assert (code, loaded) == (0, [])
 
 
 @pytest.mark.parametrize("name", sorted(hotgate.COMMANDS))
@@ -67,13 +88,13 @@ def test_every_command_has_a_summary():
     assert sorted(hotgate.SUMMARIES) == sorted(hotgate.COMMANDS)
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("flag", FLAGS)
 @pytest.mark.parametrize("name", ["", *sorted(hotgate.COMMANDS)])
-def test_help_works(name, flag):
+def test_help_works(helps, name, flag):
     """Every command explains itself, says what its options mean, and exits 0."""
-    # A process of its own: click remembers a command's help options from the first test that called it by itself.
-    printed = run(f"import hotgate\nhotgate.main({[*name.split(), flag]!r}, prog_name='hotgate')")
+    code, _, printed = helps[name, flag]
 
+    assert code == 0
     assert printed.startswith(f"Usage: hotgate {name}".rstrip())
     command = hotgate.main.get_command(click.Context(hotgate.main), name) if name else hotgate.main
     undescribed = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]

@@ -23,19 +23,6 @@ REGISTRY = "a worker never talks to the registry"
 EDGE = "only a process's edge knows the command line and the settings' files"
 
 
-def lint(root):
-    """Run import-linter in a checkout; its exit code and the contracts that it says are broken."""
-    program = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False, env={"COLUMNS": "400"}
-    )
-    lines = [line.rsplit("(", 1)[0].strip() for line in done.stdout.splitlines()]
-    broken = [line.removesuffix(" BROKEN") for line in lines if line.endswith(" BROKEN")]
-    kept = [line.removesuffix(" KEPT") for line in lines if line.endswith(" KEPT")]
-    assert sorted(broken + kept) == sorted(CONTRACTS), done.stdout + done.stderr
-    return done.returncode, broken
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """A copy of all rooms, to be broken."""
@@ -45,6 +32,47 @@ def checkout(tmp_path_factory):
     shutil.copy(ROOT / "pyproject.toml", root)
     shutil.copy(ROOT / "hotgate.py", root)
     return root
+
+
+LINTER = """
+import sys
+from importlinter.cli import lint_imports
+for _ in sys.stdin:
+    print("\\nexit code", lint_imports(no_cache=True), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def lint(checkout):
+    """Run import-linter in the checkout: its exit code and the contracts that it says are broken.
+
+    One process lints again and again, and starts from the files each time: without a cache no graph is kept.
+    """
+
+    def run():
+        process.stdin.write("again\n")
+        process.stdin.flush()
+        lines = []
+        while not lines or not lines[-1].startswith("exit code "):
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        names = [line.rsplit("(", 1)[0].strip() for line in lines]
+        broken = [name.removesuffix(" BROKEN") for name in names if name.endswith(" BROKEN")]
+        kept = [name.removesuffix(" KEPT") for name in names if name.endswith(" KEPT")]
+        assert sorted(broken + kept) == sorted(CONTRACTS), "".join(lines)
+        return int(lines[-1].split()[-1]), broken
+
+    with subprocess.Popen(
+        [sys.executable, "-c", LINTER],
+        cwd=checkout,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"COLUMNS": "400"},
+    ) as process:
+        yield run
+        process.stdin.close()
 
 
 def test_every_room_is_linted():
@@ -60,9 +88,9 @@ def test_every_room_is_linted():
     assert packages == folders
 
 
-def test_the_rooms_hold(checkout):
+def test_the_rooms_hold(lint):
     """No contract is broken as the code stands."""
-    assert lint(checkout) == (0, [])
+    assert lint() == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -98,13 +126,13 @@ def test_the_rooms_hold(checkout):
         ("monitoring/psi.py", "import hotgate", EDGE),
     ],
 )
-def test_forbidden_import_breaks_its_contract(checkout, module, statement, contract):
+def test_forbidden_import_breaks_its_contract(checkout, lint, module, statement, contract):
     """Also inside a function, and through another room."""
     path = checkout / module
     text = path.read_text(encoding="utf-8")
     path.write_text(f"{text}\n{statement}\n", encoding="utf-8")
     try:
-        code, broken = lint(checkout)
+        code, broken = lint()
     finally:
         path.write_text(text, encoding="utf-8")
 
@@ -130,13 +158,13 @@ def test_forbidden_import_breaks_its_contract(checkout, module, statement, contr
         ("deploy/cli.py", "import gateway.store\nimport training.data\nimport benchmarks.cli\nimport mlflow"),
     ],
 )
-def test_import_that_the_table_allows_breaks_nothing(checkout, module, statement):
+def test_import_that_the_table_allows_breaks_nothing(checkout, lint, module, statement):
     """The contracts are no stricter than the table."""
     path = checkout / module
     text = path.read_text(encoding="utf-8")
     path.write_text(f"{text}\n{statement}\n", encoding="utf-8")
     try:
-        assert lint(checkout) == (0, [])
+        assert lint() == (0, [])
     finally:
         path.write_text(text, encoding="utf-8")
 

@@ -61,7 +61,7 @@ class Overload(msgspec.Struct, frozen=True, kw_only=True):
     before: Latency
     """Of the probe, from the intended send."""
     after: Latency
-    """Of the probe in the first second after the load."""
+    """Of the probe that begins when the load ends."""
     after_refused: int
     """Of the same: told to come back, because what the load has left was not done yet."""
     back_after_s: float | None
@@ -74,6 +74,8 @@ class OverloadFigures(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     seconds: float
     probe_rate_per_s: float
+    probe_s: float
+    """How long it probes after the load."""
     loads: tuple[Overload, ...]
 
 
@@ -89,6 +91,7 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> Overloa
         connections=plan.overload_connections,
         seconds=plan.block_s,
         probe_rate_per_s=plan.rate_per_s,
+        probe_s=plan.probe_s,
         loads=tuple(loads),
     )
 
@@ -104,7 +107,9 @@ def _overload(
     request, row = body(subject.rows, rows), row_body(subject.rows[0])
     say(f"{subject.kind}, {_rows(rows)} a request: the maximum, then the probe")
     most = maximum(rig, plan, port, request)
-    before = checked(run(rig.generator, _probe(rig, plan, port, row, seconds=2.0)), "probe before the overload")
+    before = checked(
+        run(rig.generator, _probe(rig, plan, port, row, seconds=2 * plan.probe_s)), "probe before the overload"
+    )
     say(f"{FACTOR * most:,.0f} requests a second for {plan.block_s:g} s")
     load = LoadPlan(
         port=port,
@@ -119,7 +124,7 @@ def _overload(
         missed_max=1.0,  # one core may not send so much: what it did send is stated
     )
     overload = run(rig.generator, load)
-    after = run(rig.generator, _probe(rig, plan, port, row, seconds=1.0))
+    after = run(rig.generator, _probe(rig, plan, port, row, seconds=plan.probe_s))
     if after.failed > after.refused:
         raise BenchError(f"probe after the overload: {after.faults()}")
     end_ns = overload.begin_monotonic_ns + round((plan.warmup_s + overload.seconds) * 1e9)
@@ -180,7 +185,7 @@ def render(figures: OverloadFigures) -> str:
     rows = [_row(load) for load in figures.loads]
     probes = "; ".join(
         f"{_name(load)}: {load.before.p99_us / 1e3:.2f} ms before, {load.after.p99_us / 1e3:.2f} ms in the"
-        f" first second after, {load.after_refused:,} of its requests refused"
+        f" first {figures.probe_s:g} s after, {load.after_refused:,} of its requests refused"
         for load in figures.loads
     )
     busiest = max(load.generator_share for load in figures.loads)

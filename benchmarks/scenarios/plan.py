@@ -42,8 +42,12 @@ class ScenarioPlan(msgspec.Struct, frozen=True, kw_only=True):
     overload_connections: int = 512
     rate_per_s: float = 1000.0
     """Of the swaps' traffic and of the probe before and after an overload."""
+    probe_s: float = 1.0
+    """Of the probe after an overload; the one before it takes twice as long."""
     swaps: int = 10
     swap_interval_s: float = 2.0
+    swap_trees: tuple[int, int] = (200, 500)
+    """Of the forests that take turns."""
     starts: int = 3
     voids_max: int = 6
     """Pairs that are measured again because the generator missed its schedule; one more and there is no figure."""

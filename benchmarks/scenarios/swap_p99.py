@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["TITLE", "Run", "SwapP99Figures", "draw", "measure", "render"]
 
 TITLE = "p99 across swaps"
-TREES = (200, 500)
 SLICE_S = 0.1
 
 
@@ -71,8 +70,8 @@ class SwapP99Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> SwapP99Figures:
     """The steady run and the run with swaps are equally long, on one server."""
-    say(f"training forests of {' and '.join(map(str, TREES))} trees")
-    subjects = [train_subject(rig.folder, "forest", n_estimators=trees, max_depth=None) for trees in TREES]
+    say(f"training forests of {' and '.join(map(str, plan.swap_trees))} trees")
+    subjects = [train_subject(rig.folder, "forest", n_estimators=trees, max_depth=None) for trees in plan.swap_trees]
     seconds = (plan.swaps + 1) * plan.swap_interval_s
     with (
         tempfile.TemporaryDirectory(dir=rig.folder, prefix="swap-") as scratch,
@@ -103,10 +102,12 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> SwapP99
     return SwapP99Figures(
         rate_per_s=plan.rate_per_s,
         connections=block.connections,
-        file_bytes={trees: subject.file.stat().st_size for trees, subject in zip(TREES, subjects, strict=True)},
+        file_bytes={
+            trees: subject.file.stat().st_size for trees, subject in zip(plan.swap_trees, subjects, strict=True)
+        },
         steady=Run.of(steady),
         swapping=Run.of(swapping),
-        swaps=tuple(_timed(swapping, published)),
+        swaps=tuple(_timed(swapping, published, plan.swap_trees)),
         warmup_s=plan.warmup_s,
         slices=swapping.slices,
     )
@@ -123,7 +124,7 @@ def _swap(writer: StoreWriter, shas: list[str], plan: ScenarioPlan) -> list[int]
     return published
 
 
-def _timed(result: LoadResult, published: list[int]) -> list[Swap]:
+def _timed(result: LoadResult, published: list[int], trees: tuple[int, int]) -> list[Swap]:
     swaps = []
     for number, at_ns in enumerate(published, 1):
         seen = result.versions.get(str(number))
@@ -132,7 +133,7 @@ def _timed(result: LoadResult, published: list[int]) -> list[Swap]:
         swaps.append(
             Swap(
                 at_s=(at_ns - result.begin_monotonic_ns) / 1e9,
-                trees=TREES[number % len(TREES)],
+                trees=trees[number % len(trees)],
                 took_s=(seen.first_monotonic_ns - at_ns) / 1e9,
             )
         )
@@ -151,9 +152,9 @@ def render(figures: SwapP99Figures) -> str:
         for name, run in (("no swap", figures.steady), (f"{len(figures.swaps)} swaps", figures.swapping))
     ]
     head = ("", "requests", "p50, µs", "p99, µs", "p99.9, µs", "max, µs", "missed")
-    took = {trees: [swap.took_s for swap in figures.swaps if swap.trees == trees] for trees in TREES}
+    took = {trees: [swap.took_s for swap in figures.swaps if swap.trees == trees] for trees in figures.file_bytes}
     times = "; ".join(f"{max(times):.2f} s at most to {trees} trees" for trees, times in took.items() if times)
-    sizes = " and ".join(f"{trees} trees ({figures.file_bytes[trees] / 1e6:.1f} MB)" for trees in TREES)
+    sizes = " and ".join(f"{trees} trees ({size / 1e6:.1f} MB)" for trees, size in figures.file_bytes.items())
     return f"""{figures.rate_per_s:,g} requests a second (Poisson, {figures.connections} connections) on one \
 worker, while forests of {sizes} take turns in the model store; no sidecar.
 

@@ -21,14 +21,16 @@ from benchmarks.scenarios.report import Report
 needs_two_cores = pytest.mark.skipif(len(cores()) < 2, reason="one core for the servers, one for the generator")
 
 TINY = ScenarioPlan(
-    block_s=0.4,
-    warmup_s=0.1,
+    block_s=0.2,
+    warmup_s=0.05,
     rounds=1,
     connections=16,
     overload_connections=48,
     rate_per_s=200,
+    probe_s=0.3,
     swaps=2,
-    swap_interval_s=1.5,
+    swap_interval_s=0.8,
+    swap_trees=(10, 20),
     starts=1,
     voids_max=1_000,  # how punctual this machine is decides nothing
 )
@@ -114,10 +116,10 @@ def test_swaps_are_timed_from_their_publication():
     """On one clock; a version that never answered is an error."""
     seen = Answers(count=1, first_monotonic_ns=3_500_000_000, first_wall_ns=0)
     run = result(versions={"0": seen, "1": seen}, begin_monotonic_ns=1_000_000_000)
-    (swap,) = swap_p99._timed(run, [3_000_000_000])
+    (swap,) = swap_p99._timed(run, [3_000_000_000], (200, 500))
     assert (swap.at_s, swap.took_s, swap.trees) == (2.0, 0.5, 500)
     with pytest.raises(BenchError, match="swap 2 of 2 never answered"):
-        swap_p99._timed(run, [3_000_000_000, 4_000_000_000])
+        swap_p99._timed(run, [3_000_000_000, 4_000_000_000], (200, 500))
 
 
 def test_back_to_normal_is_the_end_of_the_first_good_slice():

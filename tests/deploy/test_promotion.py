@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from sync.registries import mlflow_client
+from registries import mlflow_client
 
 from deploy.decisions import Decision, predecessor, withdraw, write
 from deploy.promotion import PromotionError, PromotionLostError, history, promote, rollback

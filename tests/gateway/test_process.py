@@ -182,6 +182,7 @@ def test_a_killed_worker_fails_only_its_own_requests_and_comes_back(tmp_path, st
             before = traffic.count()
             wait_until(lambda: traffic.count() > before + 500, what="traffic after the kill")
             traffic.stop()
+        wait_until(lambda: len({_boot_of(server, body) for _ in range(8)} - {None}) == 2, what="answers of both")
         assert workers[1] in server.children()
         assert {answer[1] for answer in traffic.answers} == {200}
         # Every connection that broke had been answered by one and the same worker before; what else is lost was sent

@@ -39,10 +39,10 @@ def uniform_counts(rng, reference, n):
 def test_without_drift_a_model_is_called_drifted_no_more_often_than_stated(m):
     """300 windows of 31 columns at each size, over 20 references: at most 1 % of the windows have any drift."""
     rng = np.random.default_rng(m)
+    references = [reference_of(rng.random((m, 30)), rng.random(m)) for _ in range(20)]
     for n in (50, 100, 300, 1000, 10_000, 100_000):
         false = 0
-        for _ in range(20):
-            reference = reference_of(rng.random((m, 30)), rng.random(m))
+        for reference in references:
             verdicts = [judge(reference, uniform_counts(rng, reference, n)) for _ in range(15)]
             false += sum(any(column.drift for column in (*found.features, found.score)) for found in verdicts)
         assert false <= 3, (n, false)

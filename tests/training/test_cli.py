@@ -83,10 +83,10 @@ def test_stdout_is_the_result_and_stderr_the_progress(first):
 
 
 @pytest.mark.process
-def test_another_process_makes_the_same_file(first, tmp_path):
+def test_another_process_makes_the_same_file(first, home, tmp_path):
     """Same data, code and configuration: the same SHA-256, whatever the hash seed, the folder and the home."""
     again = _train_in_a_process(
-        tmp_path, "--output", tmp_path / "model.onnx", "--json", PYTHONHASHSEED="77", HOTGATE_HOME=str(tmp_path / "h")
+        tmp_path, "--output", tmp_path / "model.onnx", "--json", PYTHONHASHSEED="77", HOTGATE_HOME=str(home)
     )
 
     assert json.loads(again.stdout)["sha256"] == json.loads(first[1].stdout)["sha256"]

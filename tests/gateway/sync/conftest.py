@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sync.registries import admin, both, empty_database, mlflow_server, name, sqlite_uri
+from registries import admin, both, name, sqlite_uri
 
-__all__ = ["admin", "both", "empty_database", "mlflow_server", "name", "sqlite_uri"]
+__all__ = ["admin", "both", "name", "sqlite_uri"]

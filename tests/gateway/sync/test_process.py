@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from harness import wait_until
+from registries import Admin
 from sync.fakes import sha
-from sync.registries import Admin
 
 from gateway.store import ModelStore, StoreLockedError
 from gateway.sync.base import ARTIFACT_NAME

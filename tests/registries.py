@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from harness import free_port
 
 from gateway.sync.connect import open_registry
 
@@ -70,12 +70,6 @@ def mlflow_client(uri):
         client = MlflowClient(uri, uri)
         client.search_registered_models(max_results=1)
     return client
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
