@@ -68,7 +68,7 @@ def test_curve_is_a_row_a_rate(bench_load, server):
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0].endswith("2 connections, open loop (constant, seed 0), 0.3 s after 0 s of warm-up")
-    rows = [line.split() for line in lines if line.strip().startswith(("100", "200"))]
+    rows = [line.split() for line in lines if line.strip().startswith(("100 ", "200 "))]
     assert [row[0] for row in rows] == ["100", "200"]
     assert [row[2] for row in rows] == ["0", "0"]
     assert "run 2 of 2: 200 requests a second" in done.stderr
