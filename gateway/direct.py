@@ -55,8 +55,9 @@ class DirectLane:
 
     What cannot be answered in time is refused by its head, before its body is read and decoded. A model whose queue was
     full stays shut until half of that is done. And the marker's way, by the number of bodies that it stood behind, is
-    what a body takes: while so many are on the way that the next one would wait too long, no head is let in. Clients
-    that send slowly make bodies cheap, and without a marker out, which always comes, nothing is refused.
+    what a body takes, at least in three markers in a row, so that one stall of the process is not taken for load:
+    while so many are on the way that the next one would wait too long, no head is let in. Clients that send slowly make
+    bodies cheap, and without a marker out, which always comes, nothing is refused.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class DirectLane:
         self.marked = False
         self.due: list[Callable[[], None]] = []
         self._marker = _Marker(self)
+        self._bodies_s = (0.0, 0.0, 0.0)
         self._body_s = 0.0
         self.full_until: dict[Found, float] = {}
         self._python_thread = 0
@@ -181,7 +183,8 @@ class DirectLane:
         self.marked = False
         behind = self._marker.behind
         if behind >= _MANY:
-            self._body_s += 0.5 * ((perf_counter() - self._marker.sent) / behind - self._body_s)
+            self._bodies_s = *self._bodies_s[1:], (perf_counter() - self._marker.sent) / behind
+            self._body_s = min(self._bodies_s)
         self.run_due()
 
 
