@@ -9,27 +9,36 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from monitoring.binning import Counts
     from monitoring.reference import FeatureReference, Reference, build_reference
     from monitoring.verdict import FeatureDrift, ModelDrift, judge
-    from monitoring.window import DriftWindow
+    from monitoring.window import DriftWindow, RowCounter, Span, add_newest
 
 __all__ = [
+    "Counts",
     "DriftWindow",
     "FeatureDrift",
     "FeatureReference",
     "ModelDrift",
     "Reference",
+    "RowCounter",
+    "Span",
+    "add_newest",
     "build_reference",
     "judge",
 ]
 
 _HOMES = {
+    "Counts": "binning",
     "DriftWindow": "window",
     "FeatureDrift": "verdict",
     "FeatureReference": "reference",
     "ModelDrift": "verdict",
     "Reference": "reference",
+    "RowCounter": "window",
+    "Span": "window",
     "build_reference": "reference",
+    "add_newest": "window",
     "judge": "verdict",
 }
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from monitoring.ks import ks, ks_p_value, null_ks
+from monitoring.distances import jensen_shannon, wasserstein
+from monitoring.ks import ks, ks_error, ks_p_value, null_ks
 from monitoring.multiple import benjamini_hochberg
 from monitoring.psi import merge_groups, null_psi, psi, psi_p_value
 from monitoring.reference import MIN_ROWS_PER_BIN, FeatureReference, Kind, Reference
@@ -21,6 +22,7 @@ ALPHA: Final = 0.01  # the share of false ones among the features called drifted
 MIN_EFFECT: Final = 0.1  # PSI or KS above what chance gives; below it the field calls a population stable
 CRITICAL_PSI: Final = 0.2  # likewise: above it the field calls a population changed
 MIN_VALUES: Final = 100  # ten a group: with fewer, chance alone gives a PSI of 0.1 and more
+MIN_MISSING: Final = 0.05  # of the rows; below it a change of how many lack a value is not worth a look
 TESTS: Final = 2  # PSI's and KS's p-value: the smaller one, doubled, is one p-value (Bonferroni)
 SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
 
@@ -28,9 +30,14 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
 class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     """What one column's counts say; the statistics are None, and `reason` says why, where they cannot say anything.
 
-    `n` are the rows with a value. `psi` and `ks` are as measured, chance included; `p_value` is that of the column
-    alone, before the correction for many columns that `drift` rests on. `severity` is `none` without drift, `critical`
-    if PSI less its mean under no drift is at least `CRITICAL_PSI`, else `warning`.
+    `n` are the rows with a value. `psi` and `ks` are as measured, chance included, and the exact KS distance is at most
+    `ks_error` above `ks`; `p_value` is that of the column alone, before the correction for many columns that `drift`
+    rests on. `severity` is `none` without drift, `critical` if PSI less its mean under no drift is at least
+    `CRITICAL_PSI`, else `warning`.
+
+    `jensen_shannon` and `wasserstein` stand beside them and decide nothing (`monitoring.distances`). `missing` is the
+    share of rows without a value, and `missing_drift` whether that differs from the reference's by more than chance and
+    by at least `MIN_MISSING`: a question of data quality, apart from `drift`.
     """
 
     name: str
@@ -38,10 +45,15 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     psi: float | None = None
     ks: float | None = None
+    ks_error: float | None = None
     p_value: float | None = None
     drift: bool = False
     severity: Severity = "none"
     reason: str | None = None
+    jensen_shannon: float | None = None
+    wasserstein: float | None = None
+    missing: float | None = None
+    missing_drift: bool = False
 
 
 class ModelDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +68,9 @@ class ModelDrift(msgspec.Struct, frozen=True, kw_only=True):
 class _Evidence(NamedTuple):
     psi: float
     ks: float
+    ks_error: float
+    jensen_shannon: float
+    wasserstein: float | None
     p_value: float
     psi_excess: float
     ks_excess: float
@@ -102,8 +117,9 @@ def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> Mode
     found = [_weigh(column, live) for column, live in zip(columns, cells, strict=True)]
     p_values = [evidence.p_value if isinstance(evidence, _Evidence) else np.nan for evidence in found]
     rejected = benjamini_hochberg(p_values, alpha).tolist()
+    level = alpha / len(columns)  # Bonferroni: a share that is off is off by far
     *features, score = (
-        _report(column, live, evidence, significant=significant)
+        _report(column, live, evidence, significant=significant, missing_drift=_misses(column, live, level))
         for column, live, evidence, significant in zip(columns, cells, found, rejected, strict=True)
     )
     worst = max((drift.severity for drift in (*features, score)), key=SEVERITIES.index)
@@ -135,24 +151,47 @@ def _weigh(column: FeatureReference, cells: Counts) -> _Evidence | str:
     return _Evidence(
         psi=index,
         ks=distance,
+        ks_error=ks_error(reference, live),
+        jensen_shannon=jensen_shannon(few_reference, few_live),
+        wasserstein=wasserstein(column.edges, reference, live),
         p_value=min(p_value, 1.0),
         psi_excess=index - null_psi(starts.size, n, m),
         ks_excess=distance - null_ks(n, m),
     )
 
 
-def _report(column: FeatureReference, cells: Counts, evidence: _Evidence | str, *, significant: bool) -> FeatureDrift:
-    n = int(cells[:-1].sum())
-    if isinstance(evidence, str):
-        return FeatureDrift(name=column.name, kind=column.kind, n=n, reason=evidence)
-    drift = significant and evidence.large
-    return FeatureDrift(
+def _misses(column: FeatureReference, cells: Counts, level: float) -> bool:
+    """Whether another share of the rows than in the reference has no value."""
+    table = np.array([[sum(column.counts), column.missing], [cells[:-1].sum(), cells[-1]]])
+    rows = table.sum(axis=1)
+    if rows.min() < MIN_VALUES:
+        return False
+    before, now = table[:, 1] / rows
+    return bool(abs(now - before) >= MIN_MISSING and psi_p_value(*table) <= level)
+
+
+def _report(
+    column: FeatureReference, cells: Counts, evidence: _Evidence | str, *, significant: bool, missing_drift: bool
+) -> FeatureDrift:
+    n, rows = int(cells[:-1].sum()), int(cells.sum())
+    report = FeatureDrift(
         name=column.name,
         kind=column.kind,
         n=n,
+        missing=int(cells[-1]) / rows if rows else None,
+        missing_drift=missing_drift,
+    )
+    if isinstance(evidence, str):
+        return msgspec.structs.replace(report, reason=evidence)
+    drift = significant and evidence.large
+    return msgspec.structs.replace(
+        report,
         psi=evidence.psi,
         ks=evidence.ks,
+        ks_error=evidence.ks_error,
         p_value=evidence.p_value,
         drift=drift,
         severity=evidence.severity if drift else "none",
+        jensen_shannon=evidence.jensen_shannon,
+        wasserstein=evidence.wasserstein,
     )

@@ -1,20 +1,19 @@
 """The newest rows of one model, as counts in wall-clock epochs.
 
-One thread at a time may touch a window; in a worker that is the counting thread. Others get what `verdict` and `counts`
-return, which is never written again.
+One thread at a time may touch a window. Others get what `verdict` and `counts` return, which is never written again.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from monitoring.binning import Bins, Counts, as_seen
 from monitoring.verdict import ModelDrift, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import ArrayLike
 
@@ -25,12 +24,97 @@ HORIZON_S: Final = 3600.0
 EPOCH_S: Final = 10.0
 
 
-class DriftWindow:
-    """Counts of the newest epochs: those within the horizon, or the fewest that hold `window_rows` if that is less.
+class Span(NamedTuple):
+    """What was counted in [start, start + length) of the wall clock, in seconds; spans merge by adding their counts."""
 
-    Epoch k is [k epoch_s, (k + 1) epoch_s) of the wall clock in every worker, so their counts add up. If the clock is
-    set back, epochs that now lie in the future do not count: a step costs at most the window. Memory is bounded by the
-    horizon: horizon_s / epoch_s count vectors (360, of 32 kB for 30 features).
+    start: float
+    length: float
+    counts: Counts
+
+
+class SpanLike(Protocol):
+    """A span whose counts may have to be fetched."""
+
+    @property
+    def start(self) -> float:
+        """Unix time."""
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted."""
+
+
+class RowCounter:
+    """Turns blocks of rows and scores into counts, one vector for all columns of a reference."""
+
+    def __init__(self, reference: Reference) -> None:
+        """Lay the cells out: each feature's bins and missing count, the score's last."""
+        self._bins = Bins([column.edges for column in (*reference.features, reference.score)], reference.dtype)
+        self._features = len(reference.features)
+        self._score_cells = len(reference.score.counts) + 1
+        self.size = self._bins.size
+
+    def zeros(self) -> Counts:
+        """Make an empty count vector [size]."""
+        return self._bins.zeros()
+
+    def add(self, counts: Counts, rows: ArrayLike, scores: ArrayLike) -> None:
+        """Count one block in place; neither array is kept or changed.
+
+        Args:
+            counts: [size].
+            rows: [n, features], any n; NaN counts as missing.
+            scores: [n], likewise.
+
+        Raises:
+            ValueError: the shapes do not fit each other or the reference. Nothing was counted.
+        """
+        block, score = as_seen(rows, self._bins.dtype), as_seen(scores, self._bins.dtype)
+        if block.ndim != 2 or block.shape[1] != self._features or score.shape != block.shape[:1]:
+            raise ValueError(f"need rows [n, {self._features}] and scores [n], got {block.shape} and {score.shape}")
+        self._bins.count(counts, [*block.T, score])
+
+    def rows(self, counts: Counts) -> int:
+        """Tell how many rows were counted: every row has a score, or lacks one."""
+        return int(counts[-self._score_cells :].sum())
+
+
+def add_newest(
+    spans: Iterable[SpanLike], counter: RowCounter, *, now: float, window_rows: int, horizon_s: float
+) -> tuple[float | None, Counts]:
+    """Add up the window: the newest spans within the horizon, or the fewest that hold `window_rows` if that is less.
+
+    Spans of equal start, as several workers have them, come all or none. If the clock is set back, spans that now lie
+    in the future do not count: a step costs at most the window.
+
+    Args:
+        spans: in any order; the counts of one at a time are looked at, of the newest first.
+        counter: that made the counts.
+        now: start of the current epoch, wall clock in seconds.
+        window_rows: rows that are enough.
+        horizon_s: a span counts if it begins less than so many seconds before `now`.
+
+    Returns:
+        When the oldest span begins, None if there is none; and the sum.
+    """
+    since: float | None = None
+    held, total = 0, counter.zeros()
+    for span in sorted(spans, key=lambda span: span.start, reverse=True):
+        if (held >= window_rows and span.start != since) or span.start <= now - horizon_s:
+            break
+        if span.start <= now:
+            counts = span.counts
+            total += counts
+            held += counter.rows(counts)
+            since = span.start
+    return since, total
+
+
+class DriftWindow:
+    """Counts of the newest epochs, in memory.
+
+    Epoch k is [k epoch_s, (k + 1) epoch_s) of the wall clock in every process, so their counts add up. Memory is
+    bounded by the horizon: horizon_s / epoch_s count vectors (360, of 32 kB for 30 features).
     """
 
     def __init__(
@@ -52,62 +136,52 @@ class DriftWindow:
                 f"need window_rows ≥ 1 and 0 < epoch_s ≤ horizon_s, got {window_rows}, {epoch_s}, {horizon_s}"
             )
         self._reference = reference
-        self._bins = Bins([column.edges for column in (*reference.features, reference.score)], reference.dtype)
-        self._score_cells = len(reference.score.counts) + 1
+        self._counter = RowCounter(reference)
         self._window_rows = window_rows
-        self._horizon = int(horizon_s // epoch_s)
+        self._horizon_s = horizon_s // epoch_s * epoch_s
         self._epoch_s = epoch_s
         self._clock = clock
-        # The only mutable state: counts by epoch number. Written by the thread that calls `add`.
-        self._epochs: dict[int, Counts] = {}
+        # The only mutable state: one span an epoch. Written by the thread that calls `add`.
+        self._epochs: dict[float, Span] = {}
 
     def __repr__(self) -> str:
         """Show what the window holds now."""
-        newest = self._newest()
-        return f"DriftWindow(rows={sum(map(self._rows, newest.values()))}, epochs={len(newest)})"
+        since, counts = self._newest()
+        epochs = sum(start >= since for start in self._epochs) if since is not None else 0
+        return f"DriftWindow(rows={self._counter.rows(counts)}, epochs={epochs})"
 
     def add(self, rows: ArrayLike, scores: ArrayLike) -> None:
-        """Count one block of rows into the current epoch; neither array is kept or changed.
-
-        Args:
-            rows: [n, features], any n; NaN counts as missing.
-            scores: [n], likewise.
+        """Count one block of rows into the current epoch, as `RowCounter.add` does.
 
         Raises:
-            ValueError: the shapes do not fit each other or the reference. Nothing was counted.
+            ValueError: as there.
         """
-        block, score = as_seen(rows, self._bins.dtype), as_seen(scores, self._bins.dtype)
-        features = len(self._reference.features)
-        if block.ndim != 2 or block.shape[1] != features or score.shape != block.shape[:1]:
-            raise ValueError(f"need rows [n, {features}] and scores [n], got {block.shape} and {score.shape}")
-        epoch = self._epoch()
-        if epoch not in self._epochs:
-            self._epochs = self._newest()  # the others are never needed again: rows only come to newer epochs
-            self._epochs[epoch] = self._bins.zeros()
-        self._bins.count(self._epochs[epoch], [*block.T, score])
+        start = self._epoch()
+        span = self._epochs.get(start)
+        if span is None:
+            span = Span(start, self._epoch_s, self._counter.zeros())
+            since, _ = self._newest()
+            # The others are never needed again: rows only come to newer epochs.
+            kept = [old for old in self._epochs.values() if since is not None and since <= old.start <= start]
+            self._epochs = {old.start: old for old in [*kept, span]}
+        self._counter.add(span.counts, rows, scores)
 
     def counts(self) -> Counts:
         """Add up the window's epochs: each feature's bins and missing count, the score's last; merges by addition."""
-        return sum(self._newest().values(), start=self._bins.zeros())
+        return self._newest()[1]
 
     def verdict(self) -> ModelDrift:
         """Judge the window as it is now."""
         return judge(self._reference, self.counts())
 
-    def _epoch(self) -> int:
-        return math.floor(self._clock() / self._epoch_s)
+    def _epoch(self) -> float:
+        return math.floor(self._clock() / self._epoch_s) * self._epoch_s
 
-    def _rows(self, counts: Counts) -> int:
-        return int(counts[-self._score_cells :].sum())
-
-    def _newest(self) -> dict[int, Counts]:
-        """Choose the epochs of the window, newest first."""
-        now, rows = self._epoch(), 0
-        newest: dict[int, Counts] = {}
-        for epoch in sorted(self._epochs, reverse=True):
-            if rows >= self._window_rows or epoch <= now - self._horizon:
-                break
-            if epoch <= now:
-                newest[epoch] = self._epochs[epoch]
-                rows += self._rows(newest[epoch])
-        return newest
+    def _newest(self) -> tuple[float | None, Counts]:
+        return add_newest(
+            self._epochs.values(),
+            self._counter,
+            now=self._epoch(),
+            window_rows=self._window_rows,
+            horizon_s=self._horizon_s,
+        )

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitoring import RowCounter, build_reference, judge
+from monitoring.alarm import Alarm, AlarmRule, evidence, severities
+
+RULE = AlarmRule()
+FOUND = st.sampled_from([None, "none", "warning", "critical"])
+
+
+def after(*found, rule=RULE):
+    """What is known after windows of 900 s."""
+    alarm = Alarm()
+    for number, severity in enumerate(found):
+        alarm = alarm.next(severity, 900.0 * number, rule)
+    return alarm
+
+
+def test_one_bad_window_is_no_alarm_two_in_a_row_are():
+    """And the alarm began with the first of them."""
+    assert not after("warning").firing
+    assert not after("warning", "none", "warning").firing
+    alarm = after("none", "warning", "critical")
+    assert (alarm.firing, alarm.severity, alarm.breach_since) == (True, "critical", 900.0)
+
+
+def test_one_calm_window_does_not_end_it_two_in_a_row_do():
+    """Its severity is the worst of the breach, and the next breach starts anew."""
+    firing = ("critical", "warning")
+    assert after(*firing, "none").firing
+    assert after(*firing, "none", "warning", "none").firing
+    assert after(*firing, "none", "warning").severity == "critical"
+    assert after(*firing, "none", "none") == Alarm()
+    assert after(*firing, "none", "none", "warning", "warning").severity == "warning"
+
+
+def test_a_window_that_cannot_be_judged_changes_nothing():
+    """Too few rows are no news: neither does a breach end with the night, nor begin with it."""
+    assert after("warning", None, "warning").firing
+    assert after("warning", "warning", None, None, None).firing
+    assert not after(None, None, "none", None).firing
+
+
+def test_a_rule_for_critical_leaves_warnings_alone():
+    """They also count as calm."""
+    rule = AlarmRule(severity="critical", raise_after=1, clear_after=1)
+    assert not after("warning", "warning", "warning", rule=rule).firing
+    assert after("critical", rule=rule).firing
+    assert not after("critical", "warning", rule=rule).firing
+
+
+@given(st.lists(FOUND, max_size=40), st.integers(1, 4), st.integers(1, 4))
+def test_it_fires_only_behind_so_many_breaches_in_a_row_and_stops_only_behind_so_much_calm(found, up, down):
+    """Checked against the windows that could be judged, counted by hand."""
+    rule = AlarmRule(raise_after=up, clear_after=down)
+    alarm, judged = Alarm(), []
+    for number, severity in enumerate(found):
+        before, alarm = alarm, alarm.next(severity, float(number), rule)
+        judged += [severity != "none"] if severity is not None else []
+        if alarm.firing and not before.firing:
+            assert judged[-up:] == [True] * up
+        if before.firing and not alarm.firing:
+            assert judged[-down:] == [False] * down
+        if severity is None:
+            assert alarm == before
+
+
+@pytest.mark.parametrize("wrong", [{"severity": "none"}, {"raise_after": 0}, {"clear_after": 0}])
+def test_rules_that_always_or_never_fire_are_refused(wrong):
+    """With what they need."""
+    with pytest.raises(ValueError, match="an alarm needs"):
+        AlarmRule(**wrong)
+
+
+def test_kinds_of_alarms_speak_of_their_own_columns():
+    """A feature that moved, one that lost its values, a score that did not."""
+    rng = np.random.default_rng(0)
+    names = ["calm", "moved", "gone"]
+    reference = build_reference(
+        rng.normal(size=(1000, 3)), rng.random(1000), names=names, kinds=["float"] * 3, graph_sha256="00"
+    )
+    counter = RowCounter(reference)
+    counts = counter.zeros()
+    rows = rng.normal(size=(600, 3))
+    rows[:, 1] += 1
+    rows[:200, 2] = np.nan
+    counter.add(counts, rows, rng.random(600))
+    verdict = judge(reference, counts)
+    assert severities(verdict) == {"data_drift": "critical", "score_drift": "none", "data_quality": "warning"}
+    assert [column.name for column in evidence(verdict, "data_drift")] == ["moved"]
+    assert [column.name for column in evidence(verdict, "data_quality")] == ["gone"]
+    assert [column.name for column in evidence(verdict, "score_drift")] == ["score"]
+    nothing = judge(reference, counter.zeros())
+    assert severities(nothing) == {"data_drift": None, "score_drift": None, "data_quality": None}
