@@ -18,7 +18,11 @@ def _config() -> WorkerConfig:
         return msgspec.json.decode(given, type=WorkerConfig)
     from hotgate import home, load_settings
 
-    return WorkerConfig(settings=load_settings("gateway", GatewaySettings), store=str(home() / "store"))
+    return WorkerConfig(
+        settings=load_settings("gateway", GatewaySettings),
+        store=str(home() / "store"),
+        monitor=str(home() / "monitor"),
+    )
 
 
 app = Gateway(_config())

@@ -8,6 +8,7 @@ import logging
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.started import Started
     from gateway.store import ModelStore
 
-__all__ = ["release", "serve", "sync", "unpublish"]
+__all__ = ["drift", "release", "serve", "sync", "unpublish"]
 
 
 @click.command()
@@ -41,7 +42,7 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
     flight are answered, and the exit code is 0. A second signal stops at once. Exit code 1: a worker keeps dying; 2: a
     setting or a model file is wrong.
     """
-    from gateway.server import SidecarProcess, run_server, sidecar_command
+    from gateway.server import ChildProcess, child_command, run_server
     from gateway.settings import GatewaySettings, WorkerConfig
     from gateway.started import Started
 
@@ -58,9 +59,54 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
             names = _wanted()
             if not no_sync:
                 hold_back = _until_started(started, workers) if _has_manifest(store) else None
-                stack.enter_context(SidecarProcess(sidecar_command(), hold_back=hold_back).running())
-        config = WorkerConfig(settings=settings, store=str(store), wanted=names, started_fd=started.fd)
+                sidecar = ChildProcess("sidecar", child_command("gateway.sync"), hold_back=hold_back)
+                stack.enter_context(sidecar.running())
+        observer = ChildProcess(
+            "observer", child_command("gateway.observe"), hold_back=_until_started(started, workers)
+        )
+        stack.enter_context(observer.running())
+        config = WorkerConfig(
+            settings=settings,
+            store=str(store),
+            monitor=str(hotgate.home() / "monitor"),
+            wanted=names,
+            started_fd=started.fd,
+        )
         run_server(config, host=host, port=port, workers=workers, metrics_dir=run / "metrics")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--version", help="A version that served here; default: the one that began to serve last.")
+@click.option("--since", default="1h", show_default=True, help="How far back: 90s, 15m, 6h, 7d; up to 7 days.")
+@click.option("--json", "as_json", is_flag=True, help="Print verdict, histograms and course as JSON.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write a report, one file alone.")
+def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Path | None) -> None:
+    """Show whether a model's data has drifted.
+
+    Reads what the workers of this home have counted; none needs to run. Exit code 0: no drift. 3: drift. 1: there is
+    nothing to show.
+    """
+    from gateway.counts import UnreadableCountsError, find_counts
+    from gateway.errors import GatewayError
+    from gateway.observe.history import history_of
+    from gateway.observe.show import page, seconds_of, show
+    from gateway.verdicts import checked_horizon, judge_past
+
+    root, now = hotgate.home() / "monitor" / "counts", time.time() // 10 * 10
+    try:
+        horizon_s = checked_horizon(seconds_of(since)) or 0.0
+        report = judge_past(root, name, version, horizon_s, now)
+        found = find_counts(root, name, report.version)
+        history = history_of(found[1], report, horizon_s, now) if found else None
+    except (GatewayError, UnreadableCountsError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    if history is None:
+        raise click.ClickException(f"the counts of {name} went away")
+    if html is not None:
+        html.write_text(page(history))
+    show(history, as_json=as_json)
+    sys.exit(3 if report.severity != "none" else 0)
 
 
 @click.command()

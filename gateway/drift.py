@@ -1,4 +1,4 @@
-"""From the request path to the drift window: rows are copied into a chunk, a thread counts them.
+"""From the request path to the counts on disk: rows are copied into a chunk, a thread counts them.
 
 The event loop pays one copy a batch. If the thread falls behind, rows are dropped and counted; scoring never waits.
 """
@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converters.session import score_of
-from monitoring import DriftWindow
+from gateway.countlog import CountLog
+from gateway.counts import ModelCounts, Served
+from gateway.verdicts import Window, judge_window
+from monitoring import RowCounter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import numpy.typing as npt
 
-    from monitoring import ModelDrift, Reference
+    from converters.modelfile import Metadata
+    from gateway.settings import GatewaySettings
+    from gateway.store import Entry
+    from gateway.verdicts import Judged
+    from monitoring import Reference
 
 __all__ = ["DriftFeed", "DriftMonitor"]
 
@@ -28,17 +40,33 @@ _INTERVAL_S = 0.1
 
 
 class DriftFeed:
-    """One generation's rows on their way to its window; two chunks, one filling and one being counted."""
+    """One generation's rows on their way to the counts of its model file, and the verdict on all that is counted there.
 
-    def __init__(self, reference: Reference, *, classes: int, window_rows: int, horizon_s: float) -> None:
+    Two chunks, one filling and one being counted.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        counts: ModelCounts,
+        *,
+        classes: int,
+        window: Window,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         width = len(reference.features)
-        self.dropped = 0
-        # `_lock` guards the filling chunk and its fill; `_counting` guards the window.
+        # `_lock` guards the filling chunk and its fill; `_counting` guards the log.
         self._lock = threading.Lock()
         self._counting = threading.Lock()
         self._filling = _Chunk(width, classes)
         self._spare = _Chunk(width, classes)
-        self._window = DriftWindow(reference, window_rows=window_rows, horizon_s=horizon_s)
+        self._reference = reference
+        self._counter = RowCounter(reference)
+        self._shared = counts
+        self._log = CountLog(counts, reference, self._counter.size, clock)
+        self._window = window
+        self.unshared = 0
+        """Rows that were counted and that other processes cannot see; as of the last count."""
 
     def put(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> int:
         """Copy a batch in; returns how many rows found no room."""
@@ -57,19 +85,40 @@ class DriftFeed:
     def count(self) -> None:
         """Count what has come; called from the monitor's thread, or by whoever wants a verdict now."""
         with self._counting:
+            self._log.rotate()
             with self._lock:
                 if not self._filling.used:
                     return
                 full, self._filling = self._filling, self._spare
-            self._window.add(full.rows[: full.used], score_of(full.probabilities[: full.used]))
-            full.used = 0
-            self._spare = full
+            try:
+                scores = score_of(full.probabilities[: full.used])
+                self._counter.add(self._log.current(), full.rows[: full.used], scores)
+                self._log.commit()
+                self.unshared = sum(self._counter.rows(span.counts) for span in self._log.unshared())
+            finally:  # whatever it was, the two chunks stay two
+                full.used = 0
+                self._spare = full
 
-    def verdict(self) -> ModelDrift:
-        """The verdict over the newest rows, including those that came just now."""
+    def verdict(self, horizon_s: float | None = None) -> Judged:
+        """The verdict over the newest rows of all processes: this one's to the last, others' as last committed.
+
+        Args:
+            horizon_s: over all that was counted in so many seconds, instead of the window of the settings.
+
+        Raises:
+            UnreadableCountsError: as `ModelCounts.spans`.
+        """
         self.count()
         with self._counting:
-            return self._window.verdict()
+            unshared, now = self._log.unshared(), self._log.now
+        window = self._window if horizon_s is None else Window(horizon_s)
+        return judge_window(self._shared, self._reference, window, now=now, unshared=unshared)
+
+    def close(self) -> None:
+        """Count what is left, and let go; nothing may be put in any more."""
+        self.count()
+        with self._counting:
+            self._log.close()
 
 
 class _Chunk:
@@ -80,20 +129,40 @@ class _Chunk:
 
 
 class DriftMonitor:
-    """The thread that counts for all feeds of a worker."""
+    """All feeds of a worker, and the thread that counts for them.
 
-    def __init__(self) -> None:
+    Args:
+        folder: where counts are shared, a folder in it for each model file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._feeds: list[DriftFeed] = []
+        self._closing: deque[DriftFeed] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, feed: DriftFeed) -> None:
-        """Count for one more feed."""
+    def open(self, entry: Entry, model: str, metadata: Metadata, settings: GatewaySettings) -> DriftFeed:
+        """Begin to count for one generation of a model."""
+        counts = ModelCounts(self.folder / entry.sha256)
+        try:
+            counts.describe(metadata.reference)
+            counts.tell_served(Served(model=model, version=entry.version, since=time.time()))
+        except OSError as error:
+            _log.error("alarms of %s version %s will not know its name: %s", model, entry.version, error)
+        feed = DriftFeed(
+            metadata.reference,
+            counts,
+            classes=len(metadata.signature.classes),
+            window=Window(settings.drift_horizon_s, settings.drift_window_rows),
+        )
         self._feeds = [*self._feeds, feed]
+        return feed
 
-    def remove(self, feed: DriftFeed) -> None:
-        """Stop counting for a feed whose generation is gone."""
+    def close(self, feed: DriftFeed) -> None:
+        """Have the thread count what is left of a generation that is gone, and no more: a disk may be slow."""
         self._feeds = [other for other in self._feeds if other is not feed]
+        self._closing.append(feed)
 
     def start(self) -> None:
         """Start the thread; a second start raises."""
@@ -103,10 +172,13 @@ class DriftMonitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop and join; stopping twice is no error."""
+        """Stop, and count what is left; stopping twice is no error."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._closing.extend(self._feeds)
+        self._feeds = []
+        self._close()
 
     def _run(self) -> None:
         while not self._stop.wait(_INTERVAL_S):
@@ -115,3 +187,11 @@ class DriftMonitor:
                     feed.count()
                 except Exception:  # noqa: BLE001 - the root of the thread: one bad feed must not end the others'
                     _log.exception("counting failed")
+            self._close()
+
+    def _close(self) -> None:
+        while self._closing:
+            try:
+                self._closing.popleft().close()
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("the last count failed")

@@ -40,6 +40,7 @@ __all__ = [
     "REFUSED_FOR",
     "ROWS",
     "RUN_SECONDS",
+    "UNSHARED",
     "Metrics",
 ]
 
@@ -78,7 +79,12 @@ LOADED = Family(
 DROPPED = Family(
     name="hotgate_monitor_dropped_rows", kind="counter", help="Scored rows that the drift monitor did not see."
 )
-FAMILIES = (ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED)
+UNSHARED = Family(
+    name="hotgate_monitor_unshared_rows",
+    kind="gauge",
+    help="Rows counted for drift that no other process sees: there is no room on disk.",
+)
+FAMILIES = (ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED)
 """What is counted by version."""
 
 

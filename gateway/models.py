@@ -65,7 +65,7 @@ class Models:
         # Out of their slots, and let go once nothing of them waits.
         self._leaving: list[Generation] = []
         # Of those that were let go, with the time at which they are counted for the last time.
-        self._ending: list[tuple[float, GenerationTally]] = []
+        self._ending: list[tuple[float, GenerationObserver]] = []
         self._sweep_at = 0.0
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="hotgate-load")
         self._scorer = ThreadPoolExecutor(1, thread_name_prefix="hotgate-score")
@@ -172,7 +172,8 @@ class Models:
             engine = await asyncio.get_running_loop().run_in_executor(self._loader, self._load, entry.sha256)
         settings = self._settings
         tally = GenerationTally(self._metrics.versions, slot.name, entry.version)
-        observer = GenerationObserver(tally, engine, settings)
+        feed = self._monitor.open(entry, slot.name, engine.metadata, settings)
+        observer = GenerationObserver(tally, feed)
         batcher = Batcher(
             engine,
             observer,
@@ -180,7 +181,6 @@ class Models:
             self.turns or LoopTurns(asyncio.get_running_loop()),
             settings,
         )
-        self._monitor.add(observer.feed)
         return Generation(slot.name, entry.version, entry.sha256, engine, batcher, observer)
 
     def _tell_loaded(self, generation: Generation, *, loaded: bool) -> None:
@@ -199,12 +199,12 @@ class Models:
 
     def carry(self) -> None:
         """Bring the metrics of all generations up to date."""
-        for tally in self._tallies():
-            tally.carry()
+        for observer in self._observers():
+            observer.carry()
 
-    def _tallies(self) -> list[GenerationTally]:
+    def _observers(self) -> list[GenerationObserver]:
         held = [generation for slot in self._slots.values() for generation in slot.generations]
-        return [generation.observer.tally for generation in (*held, *self._leaving)] + [it for _, it in self._ending]
+        return [generation.observer for generation in (*held, *self._leaving)] + [it for _, it in self._ending]
 
     def expire(self) -> None:
         """Release generations whose time is over, once nothing of them waits, and a moment later their counts."""
@@ -215,13 +215,13 @@ class Models:
                 self._leaving.append(gone)
         for generation in [generation for generation in self._leaving if generation.batcher.idle]:
             self._leaving.remove(generation)
-            self._ending.append((now + LAST_COUNTS_S, generation.observer.tally))
-            self._monitor.remove(generation.feed)
+            self._ending.append((now + LAST_COUNTS_S, generation.observer))
             _log.info("%s version %s is released", generation.name, generation.version)
-        over = [tally for at, tally in self._ending if at <= now]
-        self._ending = [(at, tally) for at, tally in self._ending if at > now]
-        for tally in over:
-            tally.close()
+        over = [observer for at, observer in self._ending if at <= now]
+        self._ending = [(at, observer) for at, observer in self._ending if at > now]
+        for observer in over:
+            self._monitor.close(observer.feed)
+            observer.tally.close()
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
             self._metrics.versions.sweep()
@@ -239,5 +239,5 @@ class Models:
         """Stop the threads; what is in flight finishes first, and is counted."""
         self._loader.shutdown(wait=True)
         self._scorer.shutdown(wait=True)
-        for tally in self._tallies():
-            tally.close()
+        for observer in self._observers():
+            observer.tally.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.drift import DriftFeed
 from gateway.metrics import (
     BATCH_ROWS,
     BATCHES,
@@ -17,6 +16,7 @@ from gateway.metrics import (
     REFUSED_FOR,
     ROWS,
     RUN_SECONDS,
+    UNSHARED,
 )
 from gateway.tally import CounterTally, HistogramTally
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gateway.engine import Engine
+    from gateway.drift import DriftFeed
     from gateway.series import Family, Versions, VersionSeries
-    from gateway.settings import GatewaySettings
 
 __all__ = ["GenerationObserver", "GenerationTally"]
 
@@ -43,11 +42,16 @@ class GenerationTally:
         self.rows = CounterTally(series.value(ROWS))
         self.failed = CounterTally(series.value(FAILED_ROWS))
         self.dropped = CounterTally(series.value(DROPPED))
+        self._unshared = series.value(UNSHARED)
         self.batches = {reason: CounterTally(series.value(BATCHES, reason)) for reason in CLOSED_BY}
         self.refused = {reason: CounterTally(series.value(REFUSED, reason)) for reason in REFUSED_FOR}
         self.batch_rows = _histogram(series, BATCH_ROWS)
         self.run_seconds = _histogram(series, RUN_SECONDS)
         self.queue_seconds = _histogram(series, QUEUE_SECONDS)
+
+    def tell_unshared(self, rows: int) -> None:
+        """Say how many rows only this process has counted."""
+        self._unshared.set(rows)
 
     def tell_loaded(self, sha256: str, *, loaded: bool) -> None:
         """Say whether these bytes serve in this worker."""
@@ -73,19 +77,14 @@ def _histogram(series: VersionSeries, family: Family) -> HistogramTally:
 class GenerationObserver:
     """The `BatchObserver` of one generation."""
 
-    def __init__(self, tally: GenerationTally, engine: Engine, settings: GatewaySettings) -> None:
+    def __init__(self, tally: GenerationTally, feed: DriftFeed) -> None:
         self.tally = tally
+        self.feed = feed
         # Looked up here once: a run is counted in about 2 µs.
         self._rows, self._dropped, self._batches = tally.rows, tally.dropped, tally.batches
         self._batch_rows, self._run_seconds, self._queue_seconds = (
             tally.batch_rows, tally.run_seconds, tally.queue_seconds,
         )  # fmt: skip
-        self.feed = DriftFeed(
-            engine.metadata.reference,
-            classes=len(engine.metadata.signature.classes),
-            window_rows=settings.drift_window_rows,
-            horizon_s=settings.drift_horizon_s,
-        )
 
     def ran(
         self,
@@ -104,6 +103,11 @@ class GenerationObserver:
         self._run_seconds.observe(took_s)
         self._queue_seconds.observe(waited_s)
         self._dropped.total += self.feed.put(rows, scores)
+
+    def carry(self) -> None:
+        """Bring the metrics up to date."""
+        self.tally.tell_unshared(self.feed.unshared)
+        self.tally.carry()
 
     def failed(self, rows: int) -> None:
         """Count rows that have no answer."""

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
-from gateway.errors import Problem
+from gateway.errors import BadRequest, Problem
 from gateway.express import EXPRESS, ExpressBody
 from gateway.reply import JSON_HEADER, Reply
 from gateway.schemas import Health, Prediction, Predictions, PredictRequest
 from gateway.scoring import Scoring
 from gateway.tickets import Ticket
-from monitoring import FeatureDrift
+from gateway.verdicts import HORIZON_MAX_S, DriftReport, checked_horizon, judge_past, judge_serving
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
-    from gateway.generation import Generation
     from gateway.worker import Worker
 
 __all__ = ["plain_routes", "scoring_routes"]
@@ -59,31 +59,6 @@ _STAMPS = [
         ("X-Model-Sha256", "SHA-256 of its file."),
     )
 ]
-
-
-class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's drift verdict, over the rows that this worker scored."""
-
-    model: str
-    version: str
-    sha256: str
-    n: int
-    severity: str
-    score: FeatureDrift
-    features: list[FeatureDrift]
-
-
-def _report(generation: Generation) -> DriftReport:
-    found = generation.feed.verdict()
-    return DriftReport(
-        model=generation.name,
-        version=generation.version,
-        sha256=generation.sha256,
-        n=found.n,
-        severity=found.severity,
-        score=found.score,
-        features=found.features,
-    )
 
 
 def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
@@ -154,11 +129,30 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         return Reply(200, [content_type], worker.render_metrics())
 
     @get("/monitor/drift", tags=["monitoring"])
-    async def drift() -> Reply[list[DriftReport]]:
-        """PSI and KS of every feature and of the score against the training data, for each model."""
+    async def drift(
+        model: FromQuery[str | None] = None,
+        version: FromQuery[str | None] = None,
+        horizon_s: FromQuery[float | None] = None,
+    ) -> Reply[list[DriftReport]]:
+        """PSI and KS of every feature and of the score against the training data, over all workers.
+
+        For each model that serves, or for one of them; for a `version` of it that served before; over the newest rows,
+        or over all of the last `horizon_s` seconds.
+        """
+        horizon_s = checked_horizon(horizon_s)
         serving = [slot.current for slot in worker.models.slots.values() if slot.current is not None]
+        if model is not None and version is not None:
+            serving = [found for found in serving if (found.name, found.version) == (model, version)]
+            if not serving:
+                root, horizon_s = worker.monitor.folder, horizon_s or HORIZON_MAX_S
+                past = await asyncio.to_thread(judge_past, root, model, version, horizon_s, time.time())
+                return Reply(200, [JSON_HEADER], encode([past]))
+        elif model is not None:
+            serving = [worker.models.find(model)]
+        elif version is not None:
+            raise BadRequest("version needs a model: /monitor/drift?model=NAME&version=2")
         # Judging takes milliseconds, which the loop has not.
-        found = [await asyncio.to_thread(_report, generation) for generation in serving]
-        return Reply(200, [JSON_HEADER], encode(found))
+        reports = [await asyncio.to_thread(judge_serving, found, horizon_s) for found in serving]
+        return Reply(200, [JSON_HEADER], encode(reports))
 
     return [health, livez, readyz, metrics, drift]

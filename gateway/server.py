@@ -1,4 +1,4 @@
-"""`hotgate serve`: granian's workers and the sidecar beside them, from start to drained stop.
+"""`hotgate serve`: granian's workers, the sidecar and the observer beside them, from start to drained stop.
 
 This process only supervises: it loads no model and imports nothing heavy, because its workers are forked from it.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import WorkerConfig
 
-__all__ = ["SidecarProcess", "run_server"]
+__all__ = ["ChildProcess", "child_command", "run_server"]
 
 _log = logging.getLogger("hotgate.serve")
 
@@ -42,11 +42,12 @@ ACCEPT_GRACE_S = 0.25
 """Between the last accepted connection and the stop: time for a request that is on its way to be read."""
 
 
-class SidecarProcess:
-    """The sync sidecar as a child, started again with back-off when it dies; its death changes nothing for clients."""
+class ChildProcess:
+    """A process beside the workers, started again with back-off when it dies; its death changes nothing for clients."""
 
     def __init__(
         self,
+        name: str,
         command: list[str],
         *,
         hold_back: Callable[[threading.Event], None] | None = None,
@@ -56,11 +57,13 @@ class SidecarProcess:
         """Set up.
 
         Args:
+            name: what it is called in the log.
             command: what to run.
-            hold_back: returns when the sidecar may start, at the latest when the event is set: the server stops.
-            first_wait_s: pause before a sidecar that died is started again; doubled each time.
+            hold_back: returns when it may start, at the latest when the event is set: the server stops.
+            first_wait_s: pause before one that died is started again; doubled each time.
             longest_wait_s: no pause is longer.
         """
+        self._name = name
         self._command = command
         self._environment = dict(os.environ)  # as it is before `run_server` adds what is for workers only
         self._hold_back = hold_back
@@ -71,8 +74,8 @@ class SidecarProcess:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Keep the sidecar alive while the block runs."""
-        self._thread = threading.Thread(target=self._supervise, name="hotgate-sidecar", daemon=True)
+        """Keep it alive while the block runs."""
+        self._thread = threading.Thread(target=self._supervise, name=f"hotgate-{self._name}", daemon=True)
         self._thread.start()
         try:
             yield
@@ -97,7 +100,7 @@ class SidecarProcess:
                 return
             if time.monotonic() - started > self._longest_wait_s:
                 wait_s = self._first_wait_s
-            _log.warning("the sidecar ended with code %s; starting it again in %.0f s", child.returncode, wait_s)
+            _log.warning("the %s ended with code %s; starting it again in %.0f s", self._name, child.returncode, wait_s)
             self._stop.wait(wait_s)
             wait_s = min(2 * wait_s, self._longest_wait_s)
 
@@ -173,6 +176,6 @@ def _drain_on_signals(stop: Callable[[], Any], drain_s: float) -> None:
     signal.signal(signal.SIGINT, on_signal)
 
 
-def sidecar_command() -> list[str]:
-    """How the sidecar is started as a child of this process."""
-    return [sys.executable, "-P", "-m", "gateway.sync", "--parent", str(os.getpid())]
+def child_command(module: str) -> list[str]:
+    """How a module is started as a child of this process."""
+    return [sys.executable, "-P", "-m", module, "--parent", str(os.getpid())]

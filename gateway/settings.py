@@ -81,6 +81,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     settings: GatewaySettings
     store: str
     """Folder of the model store."""
+    monitor: str
+    """Folder of what is known of the data; all servers of one home share it."""
     wanted: tuple[str, ...] = ()
     """Models without which a worker is not ready, besides those that the store names."""
     started_fd: int | None = None

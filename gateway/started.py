@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import threading
 
 __all__ = ["Started", "tell_started"]
 
@@ -22,13 +19,18 @@ class Started:
     def __init__(self) -> None:
         self._read, self.fd = os.pipe()
         os.set_blocking(self.fd, False)  # those that are started anew tell it too, and nobody reads on
+        self._lock = threading.Lock()
+        self._heard = 0
 
     def wait(self, workers: int, stop: threading.Event, *, longest_s: float) -> None:
-        """Return when so many have started, `stop` is set or the time is over."""
+        """Return when so many have started, `stop` is set or the time is over; several threads may wait."""
         end = time.monotonic() + longest_s
-        while workers > 0 and not stop.is_set() and time.monotonic() < end:
-            if select.select([self._read], [], [], _LOOK_S)[0]:
-                workers -= len(os.read(self._read, workers))
+        while not stop.is_set() and time.monotonic() < end:
+            with self._lock:
+                if self._heard >= workers:
+                    return
+                if select.select([self._read], [], [], _LOOK_S)[0]:
+                    self._heard += len(os.read(self._read, workers))
 
     def close(self) -> None:
         """Let go of both ends; once only."""

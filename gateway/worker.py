@@ -44,7 +44,7 @@ class Worker:
         self.garbage = GarbagePauses(self.metrics)
         self.admission = Admission(self.metrics.errors, self.settings.deadline_ms)
         self.turns: Turns | None = None
-        self.monitor = DriftMonitor()
+        self.monitor = DriftMonitor(Path(config.monitor) / "counts")
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock
@@ -88,8 +88,8 @@ class Worker:
                 with contextlib.suppress(asyncio.CancelledError):
                     await watch
             self.garbage.stop()
-            self.monitor.stop()
             self.models.close()
+            self.monitor.stop()
 
     async def _watch(self) -> None:
         while True:

@@ -48,16 +48,31 @@ class Served:
         return self.request("POST", path, body, {"Content-Type": "application/json", **headers})
 
     def children(self) -> list[int]:
-        """Process ids of its children: the workers, and the sidecar if there is one."""
+        """Process ids of its children: the workers, the observer, and the sidecar if there is one."""
         found = []
         for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread ended meanwhile
                 found += map(int, task.read_text().split())
         return found
 
+    def workers(self) -> list[int]:
+        """Process ids of its workers, which are forked: their command line is its own."""
+        return [pid for pid in self.children() if _command_line(pid) == _command_line(self.process.pid)]
+
+    def observer(self) -> int | None:
+        """Process id of the observer, once it runs."""
+        return next((pid for pid in self.children() if b"gateway.observe" in _command_line(pid)), None)
+
     def text(self) -> str:
         """What it has logged."""
         return self.log.read_text()
+
+
+def _command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def wait_until(condition, *, deadline_s=READY_S, what="the condition"):

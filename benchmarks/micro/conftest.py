@@ -120,7 +120,7 @@ def _living(store: Path, subject: Subject, lane: FakeGranian | None) -> Iterator
         sha256 = writer.put(subject.file.read_bytes())
         writer.publish({"cancer-classifier": ModelRoles(champion=Entry(version="1", sha256=sha256))})
     settings = GatewaySettings()
-    gateway = Gateway(WorkerConfig(settings=settings, store=str(store)))
+    gateway = Gateway(WorkerConfig(settings=settings, store=str(store), monitor=str(store.parent / "monitor")))
     direct = None
     if lane is not None:
         direct = DirectLane(

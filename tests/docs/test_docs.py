@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gateway.metrics import FAMILIES, Metrics
+from gateway.observe.settings import MonitorSettings
 from gateway.series import LABELS
 from gateway.settings import GatewaySettings
 from gateway.sync.settings import SyncSettings
@@ -23,7 +24,9 @@ def table(text):
     ]
 
 
-@pytest.mark.parametrize(("section", "kind"), [("gateway", GatewaySettings), ("sync", SyncSettings)])
+@pytest.mark.parametrize(
+    ("section", "kind"), [("gateway", GatewaySettings), ("sync", SyncSettings), ("monitor", MonitorSettings)]
+)
 def test_every_setting_is_documented_with_its_default(section, kind):
     """Names and defaults, in order."""
     text = (ROOT / "docs" / "configuration.md").read_text()

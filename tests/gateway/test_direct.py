@@ -443,7 +443,7 @@ def test_an_unknown_granian_gets_the_event_loop_and_a_line_in_the_log(monkeypatc
     change(monkeypatch)
     with pytest.raises(HookError, match="granian"):
         granian_hooks.check()
-    gateway = Gateway(WorkerConfig(settings=GatewaySettings(), store="unused"))
+    gateway = Gateway(WorkerConfig(settings=GatewaySettings(), store="unused", monitor="unused"))
     loop = asyncio.new_event_loop()
     try:
         assert isinstance(gateway._turns(loop), LoopTurns)

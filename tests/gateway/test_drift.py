@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gateway import drift
-from gateway.drift import DriftFeed, DriftMonitor
-from monitoring import build_reference
+from gateway.counts import ModelCounts
+from gateway.drift import DriftMonitor
+from gateway.settings import GatewaySettings
+from gateway.store import Entry
+from monitoring import RowCounter, build_reference, judge
+
+ENTRY = Entry(version="1", sha256="a" * 64)
 
 
 @pytest.fixture
@@ -22,9 +29,21 @@ def reference():
 
 
 @pytest.fixture
-def feed(reference):
+def model(reference):
+    """What a monitor is told of one."""
+    return SimpleNamespace(reference=reference, signature=SimpleNamespace(classes=(0, 1)))
+
+
+@pytest.fixture
+def monitor(tmp_path):
+    """Of one worker."""
+    return DriftMonitor(tmp_path)
+
+
+@pytest.fixture
+def feed(monitor, model):
     """With a window that holds all that a test sends."""
-    return DriftFeed(reference, classes=2, window_rows=10**9, horizon_s=3600.0)
+    return monitor.open(ENTRY, "m", model, GatewaySettings(drift_window_rows=10**9))
 
 
 def block(n, seed=2):
@@ -41,7 +60,7 @@ def test_rows_are_copied_so_that_the_batcher_may_reuse_its_block(feed):
         buffer = changed.copy()
         assert feed.put(buffer, scores) == 0
         buffer[:] = np.nan
-    verdict = feed.verdict()
+    verdict = feed.verdict().drift
     assert verdict.n == 300
     assert verdict.features[0].n == 300
     assert verdict.features[0].ks == pytest.approx(2 / 3, abs=0.05)
@@ -55,13 +74,11 @@ def test_a_full_chunk_drops_rows_and_says_how_many(feed):
     assert feed.put(*block(3)) == 3
     feed.count()
     assert feed.put(*block(3)) == 0
-    assert feed.verdict().n == drift._CHUNK_ROWS + 3
+    assert feed.verdict().drift.n == drift._CHUNK_ROWS + 3
 
 
-def test_counting_beside_the_traffic_loses_and_doubles_nothing(feed):
+def test_counting_beside_the_traffic_loses_and_doubles_nothing(monitor, feed):
     """One thread puts, another counts: the sum is what was put less what was dropped."""
-    monitor = DriftMonitor()
-    monitor.add(feed)
     monitor.start()
     stop = threading.Event()
     other = threading.Thread(target=lambda: [feed.verdict() for _ in iter(stop.is_set, True)])
@@ -69,13 +86,11 @@ def test_counting_beside_the_traffic_loses_and_doubles_nothing(feed):
     dropped = sum(feed.put(*block(1 + index % 50, index)) for index in range(2000))
     stop.set()
     other.join()
-    monitor.stop()
-    assert feed.verdict().n == sum(1 + index % 50 for index in range(2000)) - dropped
+    assert feed.verdict().drift.n == sum(1 + index % 50 for index in range(2000)) - dropped
 
 
-def test_the_monitor_has_one_thread_and_stops_twice(feed):
+def test_the_monitor_has_one_thread_and_stops_twice(monitor, feed):
     """A second start raises, a second stop does not."""
-    monitor = DriftMonitor()
     monitor.start()
     with pytest.raises(RuntimeError, match="runs already"):
         monitor.start()
@@ -83,7 +98,7 @@ def test_the_monitor_has_one_thread_and_stops_twice(feed):
     monitor.stop()
 
 
-def test_one_broken_feed_does_not_silence_the_others(feed, monkeypatch, caplog):
+def test_one_broken_feed_does_not_silence_the_others(monitor, feed, monkeypatch, caplog):
     """Its error is logged, and the next feed is counted all the same."""
 
     class Broken:
@@ -93,12 +108,68 @@ def test_one_broken_feed_does_not_silence_the_others(feed, monkeypatch, caplog):
     counted = threading.Event()
     monkeypatch.setattr(drift, "_INTERVAL_S", 0.001)
     feed.put(*block(10))
-    original = feed._window.add
-    feed._window.add = lambda *args: (original(*args), counted.set())
-    monitor = DriftMonitor()
-    monitor.add(Broken())
-    monitor.add(feed)
+    original = feed._counter.add
+    feed._counter.add = lambda *args: (original(*args), counted.set())
+    monitor._feeds = [Broken(), feed]
     monitor.start()
     assert counted.wait(10)
+    monitor._feeds = [feed]
     monitor.stop()
     assert "broken feed" in caplog.text
+
+
+def test_the_verdict_is_that_of_all_processes(monitor, feed, model, reference, tmp_path):
+    """Two workers, one of them gone, and one that has just begun: all say the same, and a restart forgets nothing."""
+    gone = DriftMonitor(tmp_path)
+    settings = GatewaySettings(drift_window_rows=10**9)
+    gone.open(ENTRY, "m", model, settings).put(*block(300, 3))
+    gone.stop()
+    feed.put(*block(200, 4))
+    own = feed.verdict()
+    assert own.drift.n == 500
+    fresh = DriftMonitor(tmp_path).open(ENTRY, "m", model, settings)
+    assert fresh.verdict() == own
+    alone = RowCounter(reference)
+    counts = alone.zeros()
+    for n, seed in ((300, 3), (200, 4)):
+        rows, scores = block(n, seed)
+        alone.add(counts, rows, scores[:, 1])
+    assert judge(reference, counts) == own.drift
+    other = monitor.open(Entry(version="2", sha256="b" * 64), "m", model, settings)
+    assert other.verdict().drift.n == 0
+
+
+def test_rows_that_come_after_the_last_count_are_counted_at_the_end(monitor, feed, tmp_path):
+    """A stop loses nothing."""
+    feed.put(*block(30))
+    monitor.stop()
+    (spans,) = [ModelCounts(tmp_path / ("a" * 64)).spans()]
+    assert sum(int(span.counts.sum()) for span in spans) == 90  # two columns and the score
+    assert feed.unshared == 0
+
+
+def test_without_room_a_worker_speaks_for_itself_and_says_how_many_rows_nobody_else_sees(feed, tmp_path, monkeypatch):
+    """The disk is full: its own rows still count."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    feed.put(*block(120))
+    assert feed.verdict().drift.n == 120
+    assert feed.unshared == 120
+    assert ModelCounts(tmp_path / ("a" * 64)).spans() == []
+
+
+def test_a_count_that_fails_costs_its_rows_and_no_others(feed, monkeypatch):
+    """The next ones go into a chunk of their own, as ever."""
+    original = feed._counter.add
+    with monkeypatch.context() as patch:
+        patch.setattr(feed._counter, "add", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
+        feed.put(*block(10))
+        with pytest.raises(RuntimeError, match="broken"):
+            feed.count()
+    assert feed._counter.add == original
+    assert feed._filling is not feed._spare
+    feed.put(*block(30))
+    assert feed.verdict().drift.n == 30

@@ -65,7 +65,7 @@ def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, prob
         drift = json.loads(server.request("GET", "/monitor/drift")[2])
         assert drift[0]["features"][0]["p_value"] is not None
         assert server.request("GET", "/metrics")[0] == 200
-        loaded = loaded_by(*server.children(), folder)
+        loaded = loaded_by(*server.workers(), folder)
     assert not NEVER & loaded
     assert "onnxruntime" in loaded
     assert {"gc-frozen-True", "gc-True"} <= loaded
@@ -86,7 +86,7 @@ def test_the_collector_is_left_as_python_has_it_where_that_is_set(tmp_path, prob
     env, folder = probe
     env = {**env, "HOTGATE_GATEWAY_CALM_GC": "false"}
     with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "1", env=env) as server:
-        assert {"gc-frozen-False", "gc-True"} <= loaded_by(*server.children(), folder)
+        assert {"gc-frozen-False", "gc-True"} <= loaded_by(*server.workers(), folder)
         assert b'hotgate_gc_pause_seconds_count{generation="2"}' in server.request("GET", "/metrics")[2]
 
 

@@ -35,7 +35,9 @@ def lanes(tmp_path_factory, linear):
                 sha256 = writer.put(linear.file.data)
                 writer.publish({"cancer": ModelRoles(champion=Entry(version="7", sha256=sha256))})
             config = WorkerConfig(
-                settings=GatewaySettings(lane=lane.partition("-")[2], max_body_bytes=MAX_BODY), store=str(store.root)
+                settings=GatewaySettings(lane=lane.partition("-")[2], max_body_bytes=MAX_BODY),
+                store=str(store.root),
+                monitor=str(folder / "monitor"),
             )
             env = {WORKER_CONFIG: msgspec.json.encode(config).decode()}
             servers[lane] = stack.enter_context(serving(folder, command=_command(lane), env=env))
@@ -313,5 +315,5 @@ def test_every_server_takes_the_lane_that_it_is_there_for(lanes):
         if server == "rsgi":
             assert f'hotgate_lane{{lane="{way}"}} 1.0' in metrics
     for way in ("direct", "loop", "off"):
-        gateway = Gateway(WorkerConfig(settings=GatewaySettings(lane=way), store="unused"))
+        gateway = Gateway(WorkerConfig(settings=GatewaySettings(lane=way), store="unused", monitor="unused"))
         assert (gateway._express.find("/predict") is not None) is (way != "off")

@@ -142,10 +142,13 @@ def test_the_sidecar_leaves_the_workers_start_alone_where_they_have_a_model(tmp_
         store.manifest_path.unlink()
     env = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody answers there
     with serving(tmp_path, "--workers", "2", env=env, ready="/livez") as server:
-        born = wait_until(lambda: len(born := _born(server)) == 3 and born, what="two workers and a sidecar")
+        born = wait_until(
+            lambda: len(born := _born(server)) == 4 and len({command for _, _, command in born}) == 3 and born,
+            what="two workers and two beside",
+        )
         sidecar, pid = next((at, pid) for at, pid, command in born if b"gateway.sync" in command)
         environment = Path(f"/proc/{pid}/environ").read_bytes()
-    workers = [at for at, _, command in born if b"gateway.sync" not in command]
+    workers = [at for at, _, command in born if not {b"gateway.sync", b"gateway.observe"} & set(command.split(b"\0"))]
     assert sidecar > max(workers) if warm else sidecar <= min(workers)
     assert b"HOTGATE_WORKER_CONFIG" not in environment
 
@@ -173,17 +176,17 @@ def test_a_killed_worker_fails_only_its_own_requests_and_comes_back(tmp_path, st
     """SIGKILL one of two: the other answers on, the lost requests are at most those in flight, a new worker comes."""
     with serving(tmp_path, "--no-sync", "--workers", "2") as server:
         wait_until(lambda: len({_boot_of(server, body) for _ in range(8)} - {None}) == 2, what="answers of both")
-        workers = server.children()
+        workers = server.workers()
         with Traffic(server.port, body, connections=32) as traffic:
             wait_until(lambda: len(_boots(answer[-1] for answer in list(traffic.answers))) == 2, what="both workers")
             wait_until(lambda: traffic.count() > 500, what="traffic")
             os.kill(workers[0], signal.SIGKILL)
-            wait_until(lambda: set(server.children()) - set(workers), what="a new worker")
+            wait_until(lambda: set(server.workers()) - set(workers), what="a new worker")
             before = traffic.count()
             wait_until(lambda: traffic.count() > before + 500, what="traffic after the kill")
             traffic.stop()
         wait_until(lambda: len({_boot_of(server, body) for _ in range(8)} - {None}) == 2, what="answers of both")
-        assert workers[1] in server.children()
+        assert workers[1] in server.workers()
         assert {answer[1] for answer in traffic.answers} == {200}
         # Every connection that broke had been answered by one and the same worker before; what else is lost was sent
         # on a connection that was still waiting in that worker's queue.
@@ -200,7 +203,7 @@ def _boots(answers):
 def test_workers_do_not_outlive_a_killed_parent(tmp_path, store):
     """SIGKILL of the parent leaves no orphan that holds the port."""
     with serving(tmp_path, "--no-sync", "--workers", "2") as server:
-        workers = wait_until(lambda: len(server.children()) == 2 and server.children(), what="two workers")
+        workers = wait_until(lambda: len(server.workers()) == 2 and server.workers(), what="two workers")
         server.process.kill()
         server.process.wait()
         wait_until(lambda: not any(_alive(pid) for pid in workers), what="the workers' end")
@@ -277,15 +280,15 @@ def test_an_unpublished_model_is_gone(tmp_path, store, linear, body):
 def test_metrics_are_the_sum_over_all_workers(tmp_path, store, body):
     """Whichever worker is asked, and also after one was killed."""
     with serving(tmp_path, "--no-sync", "--workers", "2") as server:
-        workers = wait_until(lambda: len(server.children()) == 2 and server.children(), what="two workers")
+        workers = wait_until(lambda: len(server.workers()) == 2 and server.workers(), what="two workers")
         for _ in range(50):
             assert server.predict(body)[0] == 200
         # Each worker tells what it has counted every tenth of a second.
         wait_until(lambda: {_rows(server) for _ in range(10)} == {50.0}, deadline_s=5, what="50 rows")
         os.kill(workers[0], signal.SIGKILL)
-        (new,) = wait_until(lambda: set(server.children()) - set(workers), what="a new worker")
+        (new,) = wait_until(lambda: set(server.workers()) - set(workers), what="a new worker")
         wait_until(lambda: len({_boot_of(server, body) for _ in range(8)} - {None}) == 2, what="answers of both")
-        assert new in server.children()
+        assert new in server.workers()
         assert _ready_workers(server) == 2
         rows = wait_until(lambda: len(found := {_rows(server) for _ in range(10)}) == 1 and found.pop(), what="one sum")
         assert rows > 50

@@ -1,0 +1,128 @@
+"""What `hotgate drift` shows of one version: the verdict, the histograms behind it, and PSI over time."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from gateway.verdicts import DriftReport, Window, judge_window
+from monitoring import RowCounter, add_newest
+from monitoring.psi import merge_groups
+
+if TYPE_CHECKING:
+    from gateway.counts import ModelCounts
+    from monitoring import Counts, FeatureReference, Reference
+
+__all__ = ["Column", "Group", "History", "Point", "history_of"]
+
+POINTS = 48
+"""Steps of the course over time, at most."""
+_FINE_S, _COARSE_S = 300, 3600
+"""A step is a whole number of the first, or of the second for a horizon of over 6 hours: counts are not kept finer."""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """One bar of a histogram: a range of the column, and the share of the values in it, before and now."""
+
+    label: str
+    reference: float
+    current: float
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One step: PSI of every column that could be judged in it."""
+
+    start: float
+    """Unix time."""
+    n: int
+    psi: dict[str, float]
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """A column's histogram, over the groups that PSI is made of."""
+
+    name: str
+    groups: list[Group]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A version's drift over a horizon."""
+
+    report: DriftReport
+    horizon_s: float
+    columns: list[Column]
+    """Each feature, then the score."""
+    course: list[Point]
+
+
+def history_of(counts: ModelCounts, report: DriftReport, horizon_s: float, now: float) -> History:
+    """Put together what is known of one version over a horizon that ends now.
+
+    Args:
+        counts: of its model file.
+        report: the verdict over the same horizon.
+        horizon_s: in seconds.
+        now: wall clock, in seconds.
+
+    Raises:
+        UnreadableCountsError: as `ModelCounts.spans`.
+    """
+    reference = counts.reference()
+    _, total = add_newest(
+        counts.spans(now - horizon_s), RowCounter(reference), now=now, window_rows=1 << 62, horizon_s=horizon_s
+    )
+    return History(
+        report=report,
+        horizon_s=horizon_s,
+        columns=_columns(reference, total),
+        course=_course(counts, reference, horizon_s, now),
+    )
+
+
+def _columns(reference: Reference, total: Counts) -> list[Column]:
+    columns = [*reference.features, reference.score]
+    ends = np.cumsum([len(column.counts) + 1 for column in columns])
+    cells = np.split(total, ends[:-1])
+    return [_column(column, live[:-1]) for column, live in zip(columns, cells, strict=True)]
+
+
+def _column(column: FeatureReference, live: Counts) -> Column:
+    before = np.asarray(column.counts, dtype=np.int64)
+    starts = merge_groups(before)
+    few_before, few_live = np.add.reduceat(before, starts), np.add.reduceat(live, starts)
+    groups = [
+        Group(label=label, reference=float(then), current=float(now))
+        for label, then, now in zip(
+            _labels(column.edges, starts.tolist()),
+            few_before / max(few_before.sum(), 1),
+            few_live / max(few_live.sum(), 1),
+            strict=True,
+        )
+    ]
+    return Column(name=column.name, groups=groups)
+
+
+def _labels(edges: list[float], starts: list[int]) -> list[str]:
+    """Ranges between the groups' outer edges; a value that equals an edge is in the group below."""
+    cuts = [edges[start - 1] for start in starts[1:]]
+    if not cuts:
+        return ["all"]
+    inner = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(cuts)]
+    return [f"up to {cuts[0]:.4g}", *inner, f"above {cuts[-1]:.4g}"]
+
+
+def _course(counts: ModelCounts, reference: Reference, horizon_s: float, now: float) -> list[Point]:
+    unit = _FINE_S if horizon_s <= 6 * _COARSE_S else _COARSE_S
+    step = -(-int(horizon_s) // (POINTS * unit)) * unit
+    end = now // step * step
+    points = []
+    for start in np.arange(end - horizon_s // step * step, end, step).tolist():
+        judged = judge_window(counts, reference, Window(float(step)), now=start + step - 10)
+        columns = [*judged.drift.features, judged.drift.score]
+        psi = {column.name: column.psi for column in columns if column.psi is not None}
+        if judged.drift.n:
+            points.append(Point(start=start, n=judged.drift.n, psi=psi))
+    return points

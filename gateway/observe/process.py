@@ -1,0 +1,145 @@
+"""The observer as a process: lock, signals, parent, and a pass every few seconds."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gateway.counts import ModelCounts
+from gateway.observe.alarms import Alerter, AlertFile, Watch
+from gateway.observe.folding import Folding
+from gateway.observe.webhook import Webhook
+from gateway.store import replace_file
+from monitoring.alarm import AlarmRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.observe.alarms import Sink
+    from gateway.observe.settings import MonitorSettings
+
+__all__ = ["Observer", "ObserverStatus", "run_observer"]
+
+_log = logging.getLogger("hotgate.observe")
+
+PASS_S: Final = 5.0
+"""Pause between two passes."""
+_PARENT_LOOK_S: Final = 0.5
+
+
+class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last pass did; `monitor/observer.json`."""
+
+    time: float
+    """Wall clock at its end."""
+    models: int
+    """Model files with counts."""
+    replaced: int
+    """Files that were folded or dropped."""
+    problems: dict[str, str]
+    """By model file, sink or `alarms`, what was not done; it is tried again."""
+
+
+class Observer:
+    """One pass over all that workers have left under `monitor/`; what fails on one model stops no other.
+
+    Args:
+        folder: `monitor/`.
+        settings: what makes an alarm.
+        clock: wall time.
+    """
+
+    def __init__(self, folder: Path, settings: MonitorSettings, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        rule = AlarmRule(severity=settings.severity, raise_after=settings.raise_after, clear_after=settings.clear_after)
+        webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
+        sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
+        self._alerter = Alerter(folder, Watch(rule, settings.window_s), sinks, clock)
+        self._told: dict[str, str] = {}
+        self._foldings: dict[Path, Folding] = {}
+
+    def look(self) -> ObserverStatus:
+        """Make one pass, and say what it did."""
+        counts = self._folder / "counts"
+        folders = sorted(path for path in counts.iterdir() if path.is_dir()) if counts.is_dir() else []
+        replaced = 0
+        problems: dict[str, str] = {}
+        for folder in folders:
+            try:
+                replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
+            except OSError as error:
+                problems[folder.name] = f"counts are not folded: {error}"
+        try:
+            problems.update(self._alerter.look(folders))
+        except OSError as error:
+            problems["alarms"] = str(error)
+        for name in problems.keys() - self._told.keys():
+            _log.error("%s: %s", name[:40], problems[name])
+        self._told = problems
+        status = ObserverStatus(time=self._clock(), models=len(folders), replaced=replaced, problems=problems)
+        try:
+            replace_file(self._folder / "observer.json", msgspec.json.encode(status), durable=False)
+        except OSError as error:
+            _log.error("%s", error)
+        return status
+
+
+def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None = None) -> int:
+    """Observe until SIGTERM, SIGINT or the death of `parent`; to be called from the main thread.
+
+    Waits while another observer of the folder runs, to take over from it.
+
+    Returns:
+        The exit code: 0 when told to stop.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("hotgate").setLevel(logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if parent is not None:
+        threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True, name="parent").start()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        if not _locked(lock.fileno(), stop):
+            return 0
+        observer = Observer(folder, settings)
+        while not stop.wait(PASS_S):
+            observer.look()
+        observer.look()  # what workers that stop beside it have let go by now
+    return 0
+
+
+def _locked(descriptor: int, stop: threading.Event) -> bool:
+    """Wait for the lock; False if told to stop before."""
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                _log.info("another observer is at work on this folder; this one waits")
+            told = True
+            if stop.wait(PASS_S):
+                return False
+        else:
+            return True
+
+
+def _watch_parent(parent: int, stop: threading.Event) -> None:
+    """Stop when the parent is gone: an orphan gets another parent, so no pid can be mistaken."""
+    while os.getppid() == parent and not stop.wait(_PARENT_LOOK_S):
+        pass
+    stop.set()

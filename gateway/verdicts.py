@@ -1,0 +1,137 @@
+"""What `/monitor/drift` answers: the verdict on a model's version, over a window of what all workers have counted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway.counts import find_counts
+from gateway.errors import BadRequest, NotFound
+from monitoring import FeatureDrift, RowCounter, add_newest, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gateway.counts import ModelCounts
+    from gateway.generation import Generation
+    from monitoring import ModelDrift, Reference, Span
+
+__all__ = [
+    "HORIZON_MAX_S",
+    "DriftReport",
+    "Judged",
+    "Window",
+    "checked_horizon",
+    "judge_past",
+    "judge_serving",
+    "judge_window",
+]
+
+_HORIZON_MIN_S = 10.0
+HORIZON_MAX_S = 7 * 86_400.0
+"""Counts are kept for a day longer."""
+
+
+class Window(NamedTuple):
+    """Which counts are judged: the newest that hold `rows`, but none older than `horizon_s` seconds."""
+
+    horizon_s: float
+    rows: int = sys.maxsize
+
+
+class Judged(NamedTuple):
+    """A verdict, and the wall clock's second at which its window begins; None if nothing was counted in it."""
+
+    since: float | None
+    drift: ModelDrift
+
+
+class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's drift verdict, over the newest rows that all workers scored; `since` is in Unix time."""
+
+    model: str
+    version: str
+    sha256: str
+    since: float | None
+    n: int
+    severity: str
+    score: FeatureDrift
+    features: list[FeatureDrift]
+
+
+def judge_window(
+    counts: ModelCounts, reference: Reference, window: Window, *, now: float, unshared: Iterable[Span] = ()
+) -> Judged:
+    """Judge what all processes have counted of one model file.
+
+    Args:
+        counts: where it is.
+        reference: of that file.
+        window: which of it.
+        now: start of the current epoch, wall clock in seconds.
+        unshared: what is counted and not there.
+
+    Raises:
+        UnreadableCountsError: as `ModelCounts.spans`.
+    """
+    spans = [*counts.spans(now - window.horizon_s), *unshared]
+    since, total = add_newest(
+        spans, RowCounter(reference), now=now, window_rows=window.rows, horizon_s=window.horizon_s
+    )
+    return Judged(since, judge(reference, total))
+
+
+def judge_serving(generation: Generation, horizon_s: float | None) -> DriftReport:
+    """The verdict on a generation that serves, this worker's newest rows included; takes milliseconds."""
+    judged = generation.feed.verdict(horizon_s)
+    return _report(generation.name, generation.version, generation.sha256, judged)
+
+
+def judge_past(root: Path, model: str, version: str | None, horizon_s: float, now: float) -> DriftReport:
+    """The verdict on a version that served once, or on the last one, over all that was counted within the horizon.
+
+    Args:
+        root: the folder that holds one for each model file.
+        model: its name.
+        version: of the registry; None is the one that began to serve last.
+        horizon_s: how far back.
+        now: wall clock, in seconds.
+
+    Raises:
+        NotFound: it never served here.
+        UnreadableCountsError: as `ModelCounts.spans`.
+    """
+    found = find_counts(root, model, version)
+    if found is None:
+        raise NotFound(f"{model} version {version} was never served here" if version else f"no model {model!r} served")
+    served, counts = found
+    judged = judge_window(counts, counts.reference(), Window(horizon_s), now=now)
+    return _report(model, served.version, counts.folder.name, judged)
+
+
+def checked_horizon(given: float | None) -> float | None:
+    """The caller's horizon.
+
+    Raises:
+        BadRequest: it is none that counts are kept for.
+    """
+    if given is None or _HORIZON_MIN_S <= given <= HORIZON_MAX_S:
+        return given
+    raise BadRequest(f"horizon_s must be {_HORIZON_MIN_S:g} to {HORIZON_MAX_S:g}, not {given:g}")
+
+
+def _report(model: str, version: str, sha256: str, judged: Judged) -> DriftReport:
+    since, found = judged
+    return DriftReport(
+        model=model,
+        version=version,
+        sha256=sha256,
+        since=since,
+        n=found.n,
+        severity=found.severity,
+        score=found.score,
+        features=found.features,
+    )
