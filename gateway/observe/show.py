@@ -23,6 +23,7 @@ __all__ = ["page", "seconds_of", "show"]
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _COLOURS: Final = {"none": "", "warning": "yellow", "critical": "bold red"}
+_HEADS: Final = ("column", "n", "PSI", "KS", "p", "missing", "severity")
 _LINES: Final = 5
 """Columns whose course is drawn: those with the largest PSI."""
 _STYLE: Final = """
@@ -30,13 +31,14 @@ _STYLE: Final = """
 @media (prefers-color-scheme: dark) { :root { --bar: #7b8494; --now: #60a5fa; --bad: #f87171; --line: #3a404b; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(--line); }
+th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 .warning, .critical { color: var(--bad); font-weight: 600; }
 .columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
 .before { fill: var(--bar); } .now { fill: var(--now); } text { fill: currentColor; font-size: 9px; }
-polyline { fill: none; stroke-width: 1.5; } .key span { margin-right: 1rem; }
+polyline { fill: none; stroke-width: 1.5; } .key { display: flex; flex-wrap: wrap; gap: 0 1rem; }
+.wide { overflow-x: auto; } code { overflow-wrap: anywhere; }
 """
 _STROKES: Final = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed")
 
@@ -66,8 +68,8 @@ def show(history: History, *, as_json: bool) -> None:
         f"{'no drift' if report.severity == 'none' else report.severity}[/]",
         highlight=False,
     )
-    table = Table("column")
-    for name in ("n", "PSI", "KS", "p", "missing", "severity"):
+    table = Table(_HEADS[0])
+    for name in _HEADS[1:]:
         table.add_column(name, justify="right")
     for column in _worst_first([*report.features, report.score]):
         cells = (f"{column.n:,}", _number(column.psi), _number(column.ks), _number(column.p_value))
@@ -104,8 +106,8 @@ def page(history: History) -> str:
 <span class="{report.severity}">{"no drift" if report.severity == "none" else report.severity}</span>. Model file
 <code>{report.sha256}</code>.</p>
 <h2>Columns</h2>
-<table><thead><tr><th>column</th><th>n</th><th>PSI</th><th>KS</th><th>p</th><th>missing</th><th>severity</th></tr></thead>
-<tbody>{"".join(map(_row, columns))}</tbody></table>
+<div class="wide"><table><thead><tr>{"".join(f"<th>{name}</th>" for name in _HEADS)}</tr></thead>
+<tbody>{"".join(map(_row, columns))}</tbody></table></div>
 <h2>PSI over time</h2>
 {_course(history.course, [column.name for column in columns[:_LINES] if column.psi is not None])}
 <h2>Histograms</h2>
@@ -118,9 +120,10 @@ def page(history: History) -> str:
 def _row(column: FeatureDrift) -> str:
     numbers = "".join(f"<td>{_number(value)}</td>" for value in (column.psi, column.ks, column.p_value))
     missing = "-" if column.missing is None else f"{column.missing:.1%}"
+    quality = ' class="warning" title="another share than in the training data"' if column.missing_drift else ""
     return (
         f'<tr class="{column.severity}"><td>{escape(column.name)}</td><td>{column.n:,}</td>{numbers}'
-        f"<td>{missing}</td><td>{escape(column.reason or column.severity)}</td></tr>"
+        f"<td{quality}>{missing}</td><td>{escape(column.reason or column.severity)}</td></tr>"
     )
 
 
