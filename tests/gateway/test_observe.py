@@ -48,7 +48,7 @@ def leave(shared, reference, at, epochs, *, rows=1):
 
 @process
 def test_any_worker_speaks_for_all_and_a_kill_or_a_restart_takes_nothing_along(tmp_path, linear, cancer):
-    """Two workers, a thousand rows: each says so, also the one that comes when one was killed, and the next server."""
+    """Each of two workers speaks for all, also one that comes for one that was killed, and the next server."""
     rows = cancer[0].tolist()
     arguments = ("--model", f"cancer={linear.path}", "--workers", "2")
     with serving(tmp_path, *arguments) as server:
@@ -63,6 +63,9 @@ def test_any_worker_speaks_for_all_and_a_kill_or_a_restart_takes_nothing_along(t
         assert {_rows(server) for _ in range(8)} == {560}
     with serving(tmp_path, *arguments) as server:
         assert _drift(server) == whole
+        assert server.predict(json.dumps({"instances": rows[:14]}).encode())[0] == 200
+    counter = RowCounter(linear.file.metadata.reference)
+    assert sum(counter.rows(span.counts) for span in counted(tmp_path / "home", linear).spans()) == 574
 
 
 def _drift(server):

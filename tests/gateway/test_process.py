@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +294,17 @@ def test_metrics_are_the_sum_over_all_workers(tmp_path, store, body):
         assert _ready_workers(server) == 2
         rows = wait_until(lambda: len(found := {_rows(server) for _ in range(10)}) == 1 and found.pop(), what="one sum")
         assert rows > 50
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: it comes with Debian's prometheus")
+def test_prometheus_own_tool_finds_nothing_wrong_with_the_metrics(tmp_path, store, body):
+    """Names, types, units and help, over two workers that have scored, refused and failed."""
+    with serving(tmp_path, "--no-sync", "--workers", "2") as server:
+        for content in (body, b"{}", body):
+            server.predict(content)
+        metrics = server.request("GET", "/metrics")[2]
+    done = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_series_of_past_versions_end_in_all_workers_at_once(tmp_path, store, linear, forest, body):
