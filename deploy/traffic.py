@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import http
 import http.client
 import json
 import time
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+
+from gateway.counts import EPOCH_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +68,9 @@ def send(
     seed: int,
     report: Callable[[float, dict[str, Any]], None],
 ) -> TrafficResult:
-    """Send rows, drawn with replacement, on a fixed schedule; ask for the verdict every two seconds.
+    """Send rows, drawn with replacement, on a fixed schedule; ask every two seconds for the verdict on these alone.
+
+    What was counted before stays out: the first ten-second epoch that is asked about begins after the start.
 
     Raises:
         OSError: the server cannot be reached.
@@ -75,16 +80,17 @@ def send(
     total, failed, worst = int(rate * seconds), 0, "none"
     named: list[str] = []
     named_after: float | None = None
-    started = time.monotonic()
+    started, since = time.monotonic(), (time.time() // EPOCH_S + 1) * EPOCH_S
     for number, pick in enumerate(rng.integers(len(rows), size=total)):
         wait = started + number / rate - time.monotonic()
         if wait > 0:
             time.sleep(wait)  # the schedule of an open loop
         status, _ = _exchange(connection, "POST", f"/predict/{model}", {"features": rows[pick].tolist()})
         failed += status != 200
-        if number + 1 == total or (number + 1) % int(2 * rate) == 0:
+        horizon_s = time.time() // EPOCH_S * EPOCH_S - since + EPOCH_S
+        if horizon_s > 0 and (number + 1 == total or (number + 1) % int(2 * rate) == 0):
             elapsed = time.monotonic() - started
-            verdict = _verdict(connection, model)
+            verdict = _verdict(connection, model, horizon_s)
             report(elapsed, verdict)
             worst = max(worst, verdict["severity"], key=["none", "warning", "critical"].index)
             drifted = [feature["name"] for feature in verdict["features"] if feature["drift"]]
@@ -100,13 +106,12 @@ def send(
     )
 
 
-def _verdict(connection: http.client.HTTPConnection, model: str) -> dict[str, Any]:
-    _, verdicts = _exchange(connection, "GET", "/monitor/drift", None)
-    for verdict in verdicts:
-        if verdict["model"] == model:
-            found: dict[str, Any] = verdict
-            return found
-    raise OSError(f"/monitor/drift says nothing of {model!r}")
+def _verdict(connection: http.client.HTTPConnection, model: str, horizon_s: float) -> dict[str, Any]:
+    status, answer = _exchange(connection, "GET", f"/monitor/drift?model={model}&horizon_s={horizon_s:g}", None)
+    if status != http.HTTPStatus.OK:
+        raise OSError(f"/monitor/drift says nothing of {model!r}: {answer}")
+    verdict: dict[str, Any] = answer[0]
+    return verdict
 
 
 def _exchange(connection: http.client.HTTPConnection, method: str, path: str, body: Any) -> tuple[int, Any]:
