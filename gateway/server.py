@@ -126,7 +126,7 @@ def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metr
     os.environ[WORKER_CONFIG] = msgspec.json.encode(config).decode()
     os.environ[METRICS_DIR] = str(metrics_dir)
     _allow_open_files()
-    os.register_at_fork(after_in_child=gc.disable)  # until a worker has started: calm_garbage_collection
+    os.register_at_fork(after_in_child=_begin_worker)
     server = Granian(
         "gateway.app:app",
         address=host,
@@ -146,6 +146,17 @@ def run_server(config: WorkerConfig, *, host: str, port: int, workers: int, metr
     )
     server.on_startup(lambda: _drain_on_signals(server.signal_handler_interrupt, config.settings.drain_s))
     server.serve()
+
+
+def _begin_worker() -> None:
+    """What holds in a worker until it has started.
+
+    The signal handlers that it is forked with are its parent's, and would swallow the word to stop: a server that is
+    stopped while a worker is started anew would wait for that one until it is killed.
+    """
+    gc.disable()  # until `calm_garbage_collection`
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _allow_open_files() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -239,7 +240,7 @@ def _sidecar(server):
 
 
 @pytest.mark.timeout(400)
-def test_everything_that_the_demo_prints_works_as_printed(folder):
+def test_everything_that_the_demo_prints_works_as_printed(folder, tmp_path):
     """Each line is run as it stands: curl, promote, rollback, a minute without and a minute with drift."""
     port = free_port()
     started = time.monotonic()
@@ -266,11 +267,10 @@ def test_everything_that_the_demo_prints_works_as_printed(folder):
         wait_until(lambda: _predicted(commands["curl"], folder) == state.other, deadline_s=10, what="the other version")
         _run(commands["rollback"], folder)
         wait_until(lambda: _predicted(commands["curl"], folder) == state.champion, deadline_s=10, what="the champion")
-        calm = json.loads(_run([*commands["demo traffic"], "--json"], folder))
+        calm, drift = _both_minutes(commands["demo traffic"], commands["demo traffic --drift"], folder, tmp_path)
         assert calm["failed"] == 0
         assert calm["sent"] == 3000
         assert (calm["worst_severity"], calm["drifted"]) == ("none", [])
-        drift = json.loads(_run([*commands["demo traffic --drift"], "--json"], folder))
         assert drift["failed"] == 0
         assert sorted(drift["drifted"]) == ["mean smoothness", "mean texture"]
         assert drift["named_after_s"] <= 60
@@ -285,6 +285,19 @@ def test_no_command_wrote_outside_the_home(folder):
     assert [path.name for path in folder.iterdir()] == [".hotgate"]
     for place in _elsewhere(folder):
         assert [path for path in place.rglob("*") if path.is_file()] == []
+
+
+def _both_minutes(calm, drift, folder, tmp_path):
+    """The minute without drift, and at the same time the one with it, which differs by its flag and the port here.
+
+    It goes to a second server, of a home of its own with a copy of the store: those of one home share their counts.
+    """
+    assert sorted(drift) == sorted([*calm, "--drift"])
+    shutil.copytree(folder / ".hotgate" / "store", tmp_path / "home" / "store")
+    with serving(tmp_path, "--no-sync") as second, ThreadPoolExecutor(1) as pool:
+        minute = pool.submit(_run, [*calm, "--json"], folder)
+        drifted = json.loads(_run([*drift, "--port", str(second.port), "--json"], folder))
+        return json.loads(minute.result()), drifted
 
 
 def _kind(line):

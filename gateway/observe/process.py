@@ -31,7 +31,7 @@ __all__ = ["Observer", "ObserverStatus", "run_observer"]
 
 _log = logging.getLogger("hotgate.observe")
 
-PASS_S: Final = 5.0
+PASS_S: Final = 2.0
 """Pause between two passes."""
 _PARENT_LOOK_S: Final = 0.5
 

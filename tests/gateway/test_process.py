@@ -197,6 +197,16 @@ def test_a_killed_worker_fails_only_its_own_requests_and_comes_back(tmp_path, st
         assert traffic.lost <= traffic.stale
 
 
+def test_a_stop_does_not_wait_for_a_worker_that_is_being_started_anew(tmp_path, store):
+    """SIGTERM while the one that comes for a killed one is not up yet: the server ends, and at once."""
+    with serving(tmp_path, "--no-sync", "--workers", "2") as server:
+        workers = server.workers()
+        os.kill(workers[0], signal.SIGKILL)
+        wait_until(lambda: set(server.workers()) - set(workers), what="a new worker")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+
+
 def _boots(answers):
     """Which workers answered: a request id that the gateway makes begins with its worker's boot id."""
     return {json.loads(content)["request_id"].partition("-")[0] for content in answers}
