@@ -211,7 +211,7 @@ class Alerter:
         self._watch = watch
         self._sinks = sinks
         self._clock = clock
-        self._book: _Book | None = None
+        self._book = self._read()
         # By sink: when it is tried again, and how long it is left alone after the next failure.
         self._wait: dict[str, tuple[float, float]] = {}
 
@@ -221,31 +221,28 @@ class Alerter:
         Raises:
             OSError: the state cannot be kept; nothing was delivered that is not in it.
         """
-        if self._book is None:
-            self._book = self._read()
-        alerts = self._judge(folders)
+        models, alerts = self._judge(folders)
         outboxes = {sink.name: [*self._book.outboxes.get(sink.name, []), *alerts] for sink in self._sinks}
-        self._keep(self._models, outboxes)
+        self._keep(models, outboxes)
         return {sink.name: problem for sink in self._sinks if (problem := self._deliver(sink))}
 
-    def _judge(self, folders: list[Path]) -> list[Alert]:
-        book = self._book or _Book()
-        self._models = dict(book.models)
+    def _judge(self, folders: list[Path]) -> tuple[dict[str, _Model], list[Alert]]:
+        models = dict(self._book.models)
         found: list[Alert] = []
         for folder in folders:
-            before = self._models.get(folder.name)
+            before = models.get(folder.name)
             try:
-                self._models[folder.name], alerts = self._watch.look(ModelCounts(folder), before, self._clock())
+                models[folder.name], alerts = self._watch.look(ModelCounts(folder), before, self._clock())
             except (FileNotFoundError, UnreadableCountsError, msgspec.MsgspecError) as error:
                 _log.debug("%s is not judged: %s", folder.name[:12], error)
             else:
                 found += alerts
-        return found
+        return models, found
 
     def _deliver(self, sink: Sink) -> str | None:
         """Deliver what waits for one sink, unless it failed just before; returns what is wrong with it."""
         again_at, wait_s = self._wait.get(sink.name, (0.0, FIRST_WAIT_S))
-        waiting = list(self._book.outboxes.get(sink.name, [])) if self._book else []
+        waiting = list(self._book.outboxes.get(sink.name, []))
         if waiting and self._clock() < again_at:
             return f"{len(waiting)} alerts wait"
         while waiting:
@@ -256,7 +253,7 @@ class Alerter:
                 return str(error)
             del waiting[0]
             self._wait.pop(sink.name, None)
-            self._keep(self._models, {**self._book.outboxes, sink.name: waiting} if self._book else {})
+            self._keep(self._book.models, {**self._book.outboxes, sink.name: waiting})
         return None
 
     def _read(self) -> _Book:
