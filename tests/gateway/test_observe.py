@@ -228,8 +228,8 @@ def test_a_breach_reaches_a_receiver_once_while_observers_are_killed(tmp_path, l
             wait_until(lambda: len(taken) == 2, what="two alerts: of the features and of the score")
             for _ in range(2):
                 observer = wait_until(server.observer, what="an observer")
-                (tmp_path / "home/monitor/observer.json").unlink()
                 os.kill(observer, signal.SIGKILL)
+                (tmp_path / "home/monitor/observer.json").unlink(missing_ok=True)
                 wait_until((tmp_path / "home/monitor/observer.json").exists, what="the next one's pass")
         receiver.shutdown()
     assert sorted((alert["state"], alert["kind"]) for alert in taken) == [
