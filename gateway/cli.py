@@ -1,4 +1,4 @@
-"""`hotgate serve`, `sync`, `release` and `unpublish`."""
+"""`hotgate serve`, `sync`, `drift`, `release` and `unpublish`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(_run_folder(hotgate.home()))
         started = stack.enter_context(contextlib.closing(Started()))
+        until_started = _until_started(started, workers)
         if files:
             store = run / "store"
             names = _store_of_files(store, files)
@@ -58,12 +59,10 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
             store = hotgate.home() / "store"
             names = _wanted()
             if not no_sync:
-                hold_back = _until_started(started, workers) if _has_manifest(store) else None
-                sidecar = ChildProcess("sidecar", child_command("gateway.sync"), hold_back=hold_back)
+                held = until_started if _has_manifest(store) else None
+                sidecar = ChildProcess("sidecar", child_command("gateway.sync"), hold_back=held)
                 stack.enter_context(sidecar.running())
-        observer = ChildProcess(
-            "observer", child_command("gateway.observe"), hold_back=_until_started(started, workers)
-        )
+        observer = ChildProcess("observer", child_command("gateway.observe"), hold_back=until_started)
         stack.enter_context(observer.running())
         config = WorkerConfig(
             settings=settings,
@@ -87,26 +86,21 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
     Reads what the workers of this home have counted; none needs to run. Exit code 0: no drift. 3: drift. 1: there is
     nothing to show.
     """
-    from gateway.counts import UnreadableCountsError, find_counts
+    from gateway.counts import EPOCH_S, UnreadableCountsError
     from gateway.errors import GatewayError
     from gateway.observe.history import history_of
     from gateway.observe.show import page, seconds_of, show
-    from gateway.verdicts import checked_horizon, judge_past
+    from gateway.verdicts import checked_horizon
 
-    root, now = hotgate.home() / "monitor" / "counts", time.time() // 10 * 10
+    root, now = hotgate.home() / "monitor" / "counts", time.time() // EPOCH_S * EPOCH_S
     try:
-        horizon_s = checked_horizon(seconds_of(since)) or 0.0
-        report = judge_past(root, name, version, horizon_s, now)
-        found = find_counts(root, name, report.version)
-        history = history_of(found[1], report, horizon_s, now) if found else None
+        history = history_of(root, name, version, checked_horizon(seconds_of(since)), now)
     except (GatewayError, UnreadableCountsError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    if history is None:
-        raise click.ClickException(f"the counts of {name} went away")
     if html is not None:
         html.write_text(page(history))
     show(history, as_json=as_json)
-    sys.exit(3 if report.severity != "none" else 0)
+    sys.exit(3 if history.report.severity != "none" else 0)
 
 
 @click.command()

@@ -38,11 +38,14 @@ __all__ = [
     "EPOCH_S",
     "FileName",
     "Folded",
+    "FoldedSpan",
     "LiveFile",
     "ModelCounts",
     "Served",
     "UnreadableCountsError",
+    "find_counts",
     "free",
+    "read_live",
     "unfold",
 ]
 

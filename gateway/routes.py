@@ -139,20 +139,26 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         For each model that serves, or for one of them; for a `version` of it that served before; over the newest rows,
         or over all of the last `horizon_s` seconds.
         """
-        horizon_s = checked_horizon(horizon_s)
-        serving = [slot.current for slot in worker.models.slots.values() if slot.current is not None]
-        if model is not None and version is not None:
-            serving = [found for found in serving if (found.name, found.version) == (model, version)]
-            if not serving:
-                root, horizon_s = worker.monitor.folder, horizon_s or HORIZON_MAX_S
-                past = await asyncio.to_thread(judge_past, root, model, version, horizon_s, time.time())
-                return Reply(200, [JSON_HEADER], encode([past]))
-        elif model is not None:
-            serving = [worker.models.find(model)]
-        elif version is not None:
-            raise BadRequest("version needs a model: /monitor/drift?model=NAME&version=2")
-        # Judging takes milliseconds, which the loop has not.
-        reports = [await asyncio.to_thread(judge_serving, found, horizon_s) for found in serving]
-        return Reply(200, [JSON_HEADER], encode(reports))
+        return Reply(200, [JSON_HEADER], encode(await _reports(worker, model, version, horizon_s)))
 
     return [health, livez, readyz, metrics, drift]
+
+
+async def _reports(
+    worker: Worker, model: str | None, version: str | None, horizon_s: float | None
+) -> list[DriftReport]:
+    """The verdicts that a caller asks for."""
+    if horizon_s is not None:
+        horizon_s = checked_horizon(horizon_s)
+    serving = [slot.current for slot in worker.models.slots.values() if slot.current is not None]
+    if model is not None and version is not None:
+        serving = [found for found in serving if (found.name, found.version) == (model, version)]
+        if not serving:
+            root, horizon_s = worker.monitor.folder, horizon_s or HORIZON_MAX_S
+            return [await asyncio.to_thread(judge_past, root, model, version, horizon_s, time.time())]
+    elif model is not None:
+        serving = [worker.models.find(model)]
+    elif version is not None:
+        raise BadRequest("version needs a model: /monitor/drift?model=NAME&version=2")
+    # Judging takes milliseconds, which the loop has not.
+    return [await asyncio.to_thread(judge_serving, found, horizon_s) for found in serving]

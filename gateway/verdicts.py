@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.counts import ModelCounts
+    from gateway.counts import ModelCounts, Served
     from gateway.generation import Generation
-    from monitoring import ModelDrift, Reference, Span
+    from monitoring import Counts, ModelDrift, Reference, Span
 
 __all__ = [
     "HORIZON_MAX_S",
     "DriftReport",
     "Judged",
     "Window",
+    "add_up",
     "checked_horizon",
+    "find_past",
     "judge_past",
     "judge_serving",
     "judge_window",
+    "report_of",
 ]
 
 _HORIZON_MIN_S = 10.0
@@ -65,7 +68,15 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
 def judge_window(
     counts: ModelCounts, reference: Reference, window: Window, *, now: float, unshared: Iterable[Span] = ()
 ) -> Judged:
-    """Judge what all processes have counted of one model file.
+    """Judge what all processes have counted of one model file; arguments and errors as `add_up`."""
+    since, total = add_up(counts, reference, window, now=now, unshared=unshared)
+    return Judged(since, judge(reference, total))
+
+
+def add_up(
+    counts: ModelCounts, reference: Reference, window: Window, *, now: float, unshared: Iterable[Span] = ()
+) -> tuple[float | None, Counts]:
+    """Add up what all processes have counted of one model file: when the window begins, and the sum.
 
     Args:
         counts: where it is.
@@ -78,16 +89,13 @@ def judge_window(
         UnreadableCountsError: as `ModelCounts.spans`.
     """
     spans = [*counts.spans(now - window.horizon_s), *unshared]
-    since, total = add_newest(
-        spans, RowCounter(reference), now=now, window_rows=window.rows, horizon_s=window.horizon_s
-    )
-    return Judged(since, judge(reference, total))
+    return add_newest(spans, RowCounter(reference), now=now, window_rows=window.rows, horizon_s=window.horizon_s)
 
 
 def judge_serving(generation: Generation, horizon_s: float | None) -> DriftReport:
     """The verdict on a generation that serves, this worker's newest rows included; takes milliseconds."""
     judged = generation.feed.verdict(horizon_s)
-    return _report(generation.name, generation.version, generation.sha256, judged)
+    return report_of(generation.name, generation.version, generation.sha256, judged)
 
 
 def judge_past(root: Path, model: str, version: str | None, horizon_s: float, now: float) -> DriftReport:
@@ -104,32 +112,42 @@ def judge_past(root: Path, model: str, version: str | None, horizon_s: float, no
         NotFound: it never served here.
         UnreadableCountsError: as `ModelCounts.spans`.
     """
+    served, counts = find_past(root, model, version)
+    judged = judge_window(counts, counts.reference(), Window(horizon_s), now=now)
+    return report_of(model, served.version, counts.folder.name, judged)
+
+
+def find_past(root: Path, model: str, version: str | None) -> tuple[Served, ModelCounts]:
+    """What was counted of a version, or of the one that began to serve last.
+
+    Raises:
+        NotFound: it never served here.
+    """
     found = find_counts(root, model, version)
     if found is None:
         raise NotFound(f"{model} version {version} was never served here" if version else f"no model {model!r} served")
-    served, counts = found
-    judged = judge_window(counts, counts.reference(), Window(horizon_s), now=now)
-    return _report(model, served.version, counts.folder.name, judged)
+    return found
 
 
-def checked_horizon(given: float | None) -> float | None:
+def checked_horizon(given: float) -> float:
     """The caller's horizon.
 
     Raises:
         BadRequest: it is none that counts are kept for.
     """
-    if given is None or _HORIZON_MIN_S <= given <= HORIZON_MAX_S:
+    if _HORIZON_MIN_S <= given <= HORIZON_MAX_S:
         return given
     raise BadRequest(f"horizon_s must be {_HORIZON_MIN_S:g} to {HORIZON_MAX_S:g}, not {given:g}")
 
 
-def _report(model: str, version: str, sha256: str, judged: Judged) -> DriftReport:
-    since, found = judged
+def report_of(model: str, version: str, sha256: str, judged: Judged) -> DriftReport:
+    """A verdict, and who it speaks of."""
+    found = judged.drift
     return DriftReport(
         model=model,
         version=version,
         sha256=sha256,
-        since=since,
+        since=judged.since,
         n=found.n,
         severity=found.severity,
         score=found.score,

@@ -113,7 +113,7 @@ def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> Mode
         [('a', 'none'), ('b', 'critical')]
     """
     columns = [*reference.features, reference.score]
-    cells = _split(columns, counts)
+    cells = split_columns(columns, counts)
     found = [_weigh(column, live) for column, live in zip(columns, cells, strict=True)]
     p_values = [evidence.p_value if isinstance(evidence, _Evidence) else np.nan for evidence in found]
     rejected = benjamini_hochberg(p_values, alpha).tolist()
@@ -126,7 +126,7 @@ def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> Mode
     return ModelDrift(n=int(cells[-1].sum()), severity=worst, score=score, features=features)
 
 
-def _split(columns: list[FeatureReference], counts: Counts) -> list[Counts]:
+def split_columns(columns: list[FeatureReference], counts: Counts) -> list[Counts]:
     """View each column's cells: its bins, then its missing count."""
     ends = np.cumsum([len(column.counts) + 1 for column in columns])
     if counts.shape != (ends[-1],):

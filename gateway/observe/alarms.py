@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError
 from gateway.store import replace_file
-from monitoring import RowCounter, add_newest, judge
+from gateway.verdicts import Window, judge_window
 from monitoring.alarm import Alarm, AlarmRule, evidence, severities
 from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT, MIN_MISSING
 
@@ -134,16 +134,8 @@ class Watch:
         return _Model(until=until, kinds=kinds), alerts
 
     def _judge(self, counts: ModelCounts, start: float) -> ModelDrift:
-        reference = counts.reference()
-        end = start + self._window_s
-        _, total = add_newest(
-            counts.spans(start),
-            RowCounter(reference),
-            now=end - EPOCH_S,
-            window_rows=1 << 62,
-            horizon_s=float(self._window_s),
-        )
-        return judge(reference, total)
+        last_epoch = start + self._window_s - EPOCH_S
+        return judge_window(counts, counts.reference(), Window(float(self._window_s)), now=last_epoch).drift
 
     def _next(self, before: _Kind, found: str | None, end: float, verdict: ModelDrift, kind: str) -> _Kind:
         if found is None:

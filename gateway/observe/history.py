@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from gateway.verdicts import DriftReport, Window, judge_window
-from monitoring import RowCounter, add_newest
+from gateway.counts import EPOCH_S
+from gateway.verdicts import DriftReport, Judged, Window, add_up, find_past, judge_window, report_of
+from monitoring import judge
 from monitoring.psi import merge_groups
+from monitoring.verdict import split_columns
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.counts import ModelCounts
     from monitoring import Counts, FeatureReference, Reference
 
@@ -58,35 +62,26 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     course: list[Point]
 
 
-def history_of(counts: ModelCounts, report: DriftReport, horizon_s: float, now: float) -> History:
-    """Put together what is known of one version over a horizon that ends now.
-
-    Args:
-        counts: of its model file.
-        report: the verdict over the same horizon.
-        horizon_s: in seconds.
-        now: wall clock, in seconds.
+def history_of(root: Path, model: str, version: str | None, horizon_s: float, now: float) -> History:
+    """Put together what is known of one version over a horizon that ends now; arguments as `judge_past`.
 
     Raises:
+        NotFound: it never served here.
         UnreadableCountsError: as `ModelCounts.spans`.
     """
+    served, counts = find_past(root, model, version)
     reference = counts.reference()
-    _, total = add_newest(
-        counts.spans(now - horizon_s), RowCounter(reference), now=now, window_rows=1 << 62, horizon_s=horizon_s
-    )
+    since, total = add_up(counts, reference, Window(horizon_s), now=now)
+    judged = Judged(since, judge(reference, total))
+    columns = [*reference.features, reference.score]
     return History(
-        report=report,
+        report=report_of(model, served.version, counts.folder.name, judged),
         horizon_s=horizon_s,
-        columns=_columns(reference, total),
+        columns=[
+            _column(column, cells[:-1]) for column, cells in zip(columns, split_columns(columns, total), strict=True)
+        ],
         course=_course(counts, reference, horizon_s, now),
     )
-
-
-def _columns(reference: Reference, total: Counts) -> list[Column]:
-    columns = [*reference.features, reference.score]
-    ends = np.cumsum([len(column.counts) + 1 for column in columns])
-    cells = np.split(total, ends[:-1])
-    return [_column(column, live[:-1]) for column, live in zip(columns, cells, strict=True)]
 
 
 def _column(column: FeatureReference, live: Counts) -> Column:
@@ -120,7 +115,7 @@ def _course(counts: ModelCounts, reference: Reference, horizon_s: float, now: fl
     end = now // step * step
     points = []
     for start in np.arange(end - horizon_s // step * step, end, step).tolist():
-        judged = judge_window(counts, reference, Window(float(step)), now=start + step - 10)
+        judged = judge_window(counts, reference, Window(float(step)), now=start + step - EPOCH_S)
         columns = [*judged.drift.features, judged.drift.score]
         psi = {column.name: column.psi for column in columns if column.psi is not None}
         if judged.drift.n:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gateway.beside import begin
 from gateway.counts import ModelCounts
 from gateway.observe.alarms import Alerter, AlertFile, Watch
 from gateway.observe.folding import Folding
@@ -33,7 +32,6 @@ _log = logging.getLogger("hotgate.observe")
 
 PASS_S: Final = 2.0
 """Pause between two passes."""
-_PARENT_LOOK_S: Final = 0.5
 
 
 class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,15 +100,10 @@ def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None 
     Returns:
         The exit code: 0 when told to stop.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("hotgate").setLevel(logging.INFO)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if parent is not None:
-        threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True, name="parent").start()
+    begin(parent)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         if not _locked(lock.fileno(), stop):
@@ -136,10 +129,3 @@ def _locked(descriptor: int, stop: threading.Event) -> bool:
                 return False
         else:
             return True
-
-
-def _watch_parent(parent: int, stop: threading.Event) -> None:
-    """Stop when the parent is gone: an orphan gets another parent, so no pid can be mistaken."""
-    while os.getppid() == parent and not stop.wait(_PARENT_LOOK_S):
-        pass
-    stop.set()

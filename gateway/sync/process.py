@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
 
+from gateway.beside import begin
 from gateway.store import ModelStore, StoreLockedError
 from gateway.sync.connect import open_registry
 from gateway.sync.settings import tracking_uri
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run_sidecar"]
 
-_PARENT_LOOK_S = 0.5
-
 
 def run_sidecar(settings: SyncSettings, home: Path, *, parent: int | None = None) -> int:
     """Follow the registry until SIGTERM, SIGINT or the death of `parent`; to be called from the main thread.
@@ -32,14 +29,9 @@ def run_sidecar(settings: SyncSettings, home: Path, *, parent: int | None = None
     Returns:
         The exit code: 0 when told to stop, 1 when another process writes this store (said on stderr).
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("hotgate").setLevel(logging.INFO)
     stop = threading.Event()
     _stop_on_signals(stop)
-    if parent is not None:
-        threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="parent").start()
+    begin(parent)
     store = ModelStore(home / "store")
     uri = tracking_uri(settings, home)
 
@@ -70,11 +62,3 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-
-
-def _watch_parent(parent: int) -> None:
-    """End this process when its parent is gone: an orphan gets another parent, so no pid can be mistaken."""
-    pause = threading.Event()
-    while os.getppid() == parent:
-        pause.wait(_PARENT_LOOK_S)
-    os.kill(os.getpid(), signal.SIGTERM)
