@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from converters.session import score_of
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
+from gateway.errors import NotFound
 from gateway.verdicts import Window, judge_window
 from monitoring import RowCounter
 
@@ -31,12 +32,52 @@ if TYPE_CHECKING:
     from gateway.verdicts import Judged
     from monitoring import Reference
 
-__all__ = ["DriftFeed", "DriftMonitor"]
+__all__ = ["DriftFeed", "DriftMonitor", "Feed", "NoFeed"]
 
 _log = logging.getLogger("hotgate.drift")
 
 _CHUNK_ROWS = 16_384
 _INTERVAL_S = 0.1
+
+
+class Feed(Protocol):
+    """Takes the rows of one generation."""
+
+    @property
+    def unshared(self) -> int:
+        """Rows that were counted and that other processes cannot see."""
+
+    def put(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> int:
+        """Copy a batch in; returns how many rows found no room."""
+
+    def count(self) -> None:
+        """Count what has come."""
+
+    def verdict(self, horizon_s: float | None = None) -> Judged:
+        """The verdict over the newest rows of all processes."""
+
+
+class NoFeed:
+    """Where drift is not monitored."""
+
+    unshared = 0
+
+    def put(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> int:
+        """Leave them; none is lost that anybody wanted."""
+        del rows, probabilities
+        return 0
+
+    def count(self) -> None:
+        """There is nothing to count."""
+
+    def verdict(self, horizon_s: float | None = None) -> Judged:
+        """There is none.
+
+        Raises:
+            NotFound: always, with the cure.
+        """
+        del horizon_s
+        raise NotFound("drift is not monitored: `[gateway] drift_monitor` is false")
 
 
 class DriftFeed:
@@ -142,8 +183,10 @@ class DriftMonitor:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self, entry: Entry, model: str, metadata: Metadata, settings: GatewaySettings) -> DriftFeed:
-        """Begin to count for one generation of a model."""
+    def open(self, entry: Entry, model: str, metadata: Metadata, settings: GatewaySettings) -> Feed:
+        """Begin to count for one generation of a model, where the settings say so."""
+        if not settings.drift_monitor:
+            return NoFeed()
         counts = ModelCounts(self.folder / entry.sha256)
         try:
             counts.describe(metadata.reference)
@@ -159,10 +202,10 @@ class DriftMonitor:
         self._feeds = [*self._feeds, feed]
         return feed
 
-    def close(self, feed: DriftFeed) -> None:
+    def close(self, feed: Feed) -> None:
         """Have the thread count what is left of a generation that is gone, and no more: a disk may be slow."""
+        self._closing.extend(own for own in self._feeds if own is feed)
         self._feeds = [other for other in self._feeds if other is not feed]
-        self._closing.append(feed)
 
     def start(self) -> None:
         """Start the thread; a second start raises."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gateway.drift import DriftFeed
+    from gateway.drift import Feed
     from gateway.series import Family, Versions, VersionSeries
 
 __all__ = ["GenerationObserver", "GenerationTally"]
@@ -77,7 +77,7 @@ def _histogram(series: VersionSeries, family: Family) -> HistogramTally:
 class GenerationObserver:
     """The `BatchObserver` of one generation."""
 
-    def __init__(self, tally: GenerationTally, feed: DriftFeed) -> None:
+    def __init__(self, tally: GenerationTally, feed: Feed) -> None:
         self.tally = tally
         self.feed = feed
         # Looked up here once: a run is counted in about 2 µs.

@@ -22,6 +22,7 @@ _MODULES = {
     "scaling": "scaling",
     "memory": "memory",
     "garbage": "garbage",
+    "monitoring": "monitoring",
 }
 NAMES = tuple(_MODULES)
 """In the order in which they are measured."""

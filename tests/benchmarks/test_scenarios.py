@@ -13,7 +13,18 @@ from benchmarks.load import Latency, LoadResult, Slice
 from benchmarks.load.result import Answers
 from benchmarks.machine import this_machine
 from benchmarks.rig import Rig
-from benchmarks.scenarios import NAMES, ScenarioPlan, find, garbage, memory, open_loop, overload, scaling, swap_p99
+from benchmarks.scenarios import (
+    NAMES,
+    ScenarioPlan,
+    find,
+    garbage,
+    memory,
+    monitoring,
+    open_loop,
+    overload,
+    scaling,
+    swap_p99,
+)
 from benchmarks.scenarios.cli import scenarios
 from benchmarks.scenarios.plan import checked
 from benchmarks.scenarios.report import Report
@@ -34,6 +45,9 @@ TINY = ScenarioPlan(
     starts=1,
     voids_max=1_000,  # how punctual this machine is decides nothing
 )
+
+
+THROUGHPUT = {"on": (90, 100), "off": (100, 100)}
 
 
 def latency(p99_us: float = 10.0) -> Latency:
@@ -82,7 +96,7 @@ def test_scenario_runs_on_real_servers(tmp_path, name):
     assert "WRAP" not in text
     scenario.draw(figures, tmp_path / "plots")
     drawn = {path.name for path in (tmp_path / "plots").glob("*")}
-    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory", "garbage"} else set())
+    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory", "garbage", "monitoring"} else set())
 
 
 def test_open_loop_compares_by_pairs():
@@ -105,6 +119,16 @@ def test_pauses_are_those_between_two_looks():
     assert after == {"0": garbage.Pauses(7, 0.25), "1": garbage.Pauses(0, 0.0), "2": garbage.Pauses(2, 0.5)}
     assert garbage.between(before, after)["0"] == garbage.Pauses(4, 0.0)
     assert garbage.longest(text + "hotgate_gc_longest_pause_seconds 0.125\n") == 0.125
+
+
+def test_monitoring_is_compared_by_adjacent_blocks():
+    """Every side once a round, and back; the ratio is to the side that does nothing."""
+    assert list(monitoring._order(("a", "b"), 3)) == ["a", "b", "b", "a", "a", "b"]
+    sides = {name: [result(throughput_per_s=value) for value in values] for name, values in THROUGHPUT.items()}
+    load = monitoring._load(32, sides)
+    text = monitoring.render(monitoring.MonitoringCost(block_s=1, loads=(load,)))
+    assert "| 32 | on | 95 | 0.950 (0.90 to 1.00) |" in text
+    assert load.requests == 400
 
 
 def test_failed_request_fails_a_scenario():

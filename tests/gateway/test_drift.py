@@ -12,6 +12,7 @@ import pytest
 from gateway import drift
 from gateway.counts import ModelCounts
 from gateway.drift import DriftMonitor
+from gateway.errors import NotFound
 from gateway.settings import GatewaySettings
 from gateway.store import Entry
 from monitoring import RowCounter, build_reference, judge
@@ -173,3 +174,14 @@ def test_a_count_that_fails_costs_its_rows_and_no_others(feed, monkeypatch):
     assert feed._filling is not feed._spare
     feed.put(*block(30))
     assert feed.verdict().drift.n == 30
+
+
+def test_monitoring_can_be_switched_off(monitor, model, tmp_path):
+    """Rows are taken and left, nothing is written, and who asks for a verdict is told the setting."""
+    feed = monitor.open(ENTRY, "m", model, GatewaySettings(drift_monitor=False))
+    assert feed.put(*block(10)) == 0
+    with pytest.raises(NotFound, match="drift_monitor"):
+        feed.verdict()
+    monitor.close(feed)
+    monitor.stop()
+    assert list(tmp_path.iterdir()) == []
