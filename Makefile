@@ -29,8 +29,14 @@ $(VENV)/.complete: requirements/all.txt requirements/setup.txt pyproject.toml
 demo: setup  ## train, register, promote and serve a model on 127.0.0.1:8000 (PORT= changes it, DEMO_ONCE=1 stops)
 	@$(BIN)/hotgate demo --port $(PORT) $(if $(DEMO_ONCE),--once)
 
-test: setup  ## run every test
+# Measurements want the machine to themselves: their tests come last, one at a time.
+test: setup  ## run every test, or those that ARGS names
+ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/benchmarks
+	@$(BIN)/python -m pytest tests/benchmarks
+endif
 
 check: setup  ## lint, formatting, types, the rooms' imports, spelling
 	@$(BIN)/ruff check .
