@@ -172,7 +172,8 @@ class Models:
             engine = await asyncio.get_running_loop().run_in_executor(self._loader, self._load, entry.sha256)
         settings = self._settings
         tally = GenerationTally(self._metrics.versions, slot.name, entry.version)
-        feed = self._monitor.open(entry, slot.name, engine.metadata, settings)
+        columns = tally.columns(entry.sha256, engine.metadata.reference, settings.metrics_features)
+        feed = self._monitor.open(entry, slot.name, engine.metadata, settings, columns)
         observer = GenerationObserver(tally, feed)
         batcher = Batcher(
             engine,
