@@ -22,7 +22,7 @@ def reference():
     """Of two uniform columns, one with a name that needs care, and a uniform score."""
     rng = np.random.default_rng(1)
     return build_reference(
-        rng.random((500, 2)), rng.random(500), names=["a", 'b "µ\\m"\n'], kinds=["float"] * 2, graph_sha256="00"
+        rng.random((500, 2)), rng.random(500), names=["a", 'b "µ\\n"\n'], kinds=["float"] * 2, graph_sha256="00"
     )
 
 
@@ -95,8 +95,8 @@ def test_rows_are_summed_over_workers_and_begin_at_0(workers, reference):
     [
         (0, set(), 2),
         (1, {"a"}, 1),
-        (7, {"a", 'b "µ\\m"\n'}, 0),
-        (('b "µ\\m"\n', "of another model"), {'b "µ\\m"\n'}, 1),
+        (7, {"a", 'b "µ\\n"\n'}, 0),
+        (('b "µ\\n"\n', "of another model"), {'b "µ\\n"\n'}, 1),
     ],
 )
 def test_only_so_many_features_or_those_named_have_series(workers, reference, features, names, left_out):
@@ -110,8 +110,10 @@ def test_only_so_many_features_or_those_named_have_series(workers, reference, fe
 
 def test_a_dead_workers_rows_stand_and_a_process_of_its_id_counts_on(tmp_path, workers, reference):
     """Nothing is taken back by who comes after, also not by the next generation of a version in one worker."""
-    opened(workers[0], reference).add(block(reference, 30))
+    first = opened(workers[0], reference)
+    first.add(block(reference, 10))
     opened(workers[0], reference).add(block(reference, 5))
+    first.add(block(reference, 20))
     opened(workers[1], reference)
     before = rows(workers[1])
     assert before["feature", "a", "missing"] == 4
@@ -122,7 +124,7 @@ def test_a_dead_workers_rows_stand_and_a_process_of_its_id_counts_on(tmp_path, w
     assert rows(workers[1])["feature", "a", "missing"] == 7
 
 
-def test_rows_end_with_their_version(tmp_path, reference):
+def test_rows_end_with_their_version(tmp_path, reference, caplog):
     """They stand as long as its other series; then they are gone, and what comes too late is left."""
     now = [1_700_000_000.0]
     worker = Versions(tmp_path / "versions", lambda: now[0], 1001)
@@ -132,6 +134,7 @@ def test_rows_end_with_their_version(tmp_path, reference):
     worker.release(series)
     columns.add(block(reference, 10))
     assert sum(rows(worker).values()) == 30
+    assert not caplog.text
     now[0] += KEEP_S
     worker.sweep()
     assert shown(worker) == {}
@@ -142,13 +145,15 @@ def test_rows_end_with_their_version(tmp_path, reference):
 def test_two_files_that_call_themselves_one_version_are_told_apart(workers, reference):
     """Servers of model files all say `file`; their groups have nothing to do with each other."""
     rng = np.random.default_rng(9)
-    other = build_reference(rng.random((50, 1)), rng.random(50), names=["a"], kinds=["float"], graph_sha256="00")
+    names = ["c", "d"]
+    other = build_reference(rng.random((500, 2)), rng.random(500), names=names, kinds=["float"] * 2, graph_sha256="00")
     series = workers[0].open("m", "champion", "1")
     series.columns(SHA, reference, 100).add(block(reference, 20))
-    series.columns("b" * 64, other, 100)
+    series.columns("b" * 64, other, 100).add(block(other, 10))
     found = rows(workers[0])
-    assert sum(n for labels, n in found.items() if "b" * 64 not in labels) == 60
-    assert sum("b" * 64 in labels for labels in found) == len(Grouping(other, {"a"}).columns[0].reference) + 6
+    assert sum(n for labels, n in found.items() if labels[0] == "b" * 64) == 30
+    assert sum(n for labels, n in found.items() if labels[0] != "b" * 64) == 60
+    assert {labels[2] for labels in found if labels[0] == "b" * 64} == {"c", "d", "score"}
 
 
 def test_without_room_rows_are_kept_told_once_and_shown_later(workers, reference, monkeypatch, caplog):
