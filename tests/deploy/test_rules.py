@@ -82,7 +82,7 @@ def case(rng, index):
     distance = psi(reference, live)
     expected = {
         "psi": distance,
-        "psi_excess": distance - null_psi(groups, n, m),
+        "psi_excess": distance - null_psi(int((reference + live > 0).sum()), n, m),
         "column_values": n,
     }
     return series, labels, expected
