@@ -6,7 +6,8 @@ of their own in the version's folder of series (`gateway.series`), where they be
     <version's folder>/<sha256>.json        the columns, and how many rows of the reference are in each group
     <version's folder>/<sha256>_<pid>.rows  one a worker, int64, group after group; it stays when the worker dies
 
-What a worker writes is all that it has counted, so a write that failed is made good by the next one.
+What a worker writes is all that it has counted, so a write that failed is made good by the next one. Who reads beside
+it may find some numbers of a count and not yet the others, but each one whole: they are aligned, and only grow.
 """
 
 from __future__ import annotations
