@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from converters.modelfile import Metadata
+    from gateway.columns import ColumnRows
     from gateway.settings import GatewaySettings
     from gateway.store import Entry
     from gateway.verdicts import Judged
@@ -93,6 +94,7 @@ class DriftFeed:
         *,
         classes: int,
         window: Window,
+        columns: ColumnRows | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         width = len(reference.features)
@@ -106,6 +108,7 @@ class DriftFeed:
         self._shared = counts
         self._log = CountLog(counts, reference, self._counter.size, clock)
         self._window = window
+        self._columns = columns
         self.unshared = 0
         """Rows that were counted and that other processes cannot see; as of the last count."""
 
@@ -133,8 +136,13 @@ class DriftFeed:
                 full, self._filling = self._filling, self._spare
             try:
                 scores = score_of(full.probabilities[: full.used])
-                self._counter.add(self._log.current(), full.rows[: full.used], scores)
+                block = self._counter.zeros()
+                self._counter.add(block, full.rows[: full.used], scores)
+                counts = self._log.current()
+                counts += block
                 self._log.commit()
+                if self._columns is not None:
+                    self._columns.add(block)
                 self.unshared = sum(self._counter.rows(span.counts) for span in self._log.unshared())
             finally:  # whatever it was, the two chunks stay two
                 full.used = 0
@@ -183,8 +191,15 @@ class DriftMonitor:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self, entry: Entry, model: str, metadata: Metadata, settings: GatewaySettings) -> Feed:
-        """Begin to count for one generation of a model, where the settings say so."""
+    def open(
+        self,
+        entry: Entry,
+        model: str,
+        metadata: Metadata,
+        settings: GatewaySettings,
+        columns: ColumnRows | None = None,
+    ) -> Feed:
+        """Begin to count for one generation of a model, for `columns` too if there is one, where the settings say so."""
         if not settings.drift_monitor:
             return NoFeed()
         counts = ModelCounts(self.folder / entry.sha256)
@@ -198,6 +213,7 @@ class DriftMonitor:
             counts,
             classes=len(metadata.signature.classes),
             window=Window(settings.drift_horizon_s, settings.drift_window_rows),
+            columns=columns,
         )
         self._feeds = [*self._feeds, feed]
         return feed

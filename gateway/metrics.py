@@ -30,12 +30,15 @@ __all__ = [
     "BATCHES",
     "BATCH_ROWS",
     "CLOSED_BY",
+    "COLUMN_ROWS",
     "DROPPED",
     "FAILED_ROWS",
     "FAMILIES",
     "GC_SECONDS",
+    "LEFT_OUT",
     "LOADED",
     "QUEUE_SECONDS",
+    "REFERENCE_ROWS",
     "REFUSED",
     "REFUSED_FOR",
     "ROWS",
@@ -84,7 +87,26 @@ UNSHARED = Family(
     kind="gauge",
     help="Rows counted for drift that no other process sees: there is no room on disk.",
 )
-FAMILIES = (ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED)
+_GROUP = ("sha256", "kind", "column", "group")
+COLUMN_ROWS = Family(
+    name="hotgate_column_rows",
+    kind="counter",
+    help="Rows counted for drift, by the group that a column's value fell into.",
+    labels=_GROUP,
+)
+REFERENCE_ROWS = Family(
+    name="hotgate_reference_rows", kind="gauge", help="Rows of the reference in that group.", labels=_GROUP
+)
+LEFT_OUT = Family(
+    name="hotgate_features_left_out",
+    kind="gauge",
+    help="Features without series of their own.",
+    labels=("sha256",),
+)
+FAMILIES = (
+    ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED,
+    COLUMN_ROWS, REFERENCE_ROWS, LEFT_OUT,
+)  # fmt: skip
 """What is counted by version."""
 
 
@@ -157,7 +179,8 @@ class Metrics:
     def _by_version(self) -> bytes:
         registry = CollectorRegistry()
         registry.register(self.versions)
-        return generate_latest(registry)
+        columns = self.versions.render_columns(COLUMN_ROWS, REFERENCE_ROWS, LEFT_OUT)
+        return generate_latest(registry) + columns
 
     def _folder(self) -> Path:
         """A place for the versions' series of a process that shares them with none."""

@@ -165,20 +165,25 @@ class Models:
         self._serving = serving
 
     async def _make(self, slot: Slot, entry: Entry) -> Generation:
+        loop, settings = asyncio.get_running_loop(), self._settings
         held = slot.held(entry.sha256)
         if held is not None:
             engine = held.engine
         else:
-            engine = await asyncio.get_running_loop().run_in_executor(self._loader, self._load, entry.sha256)
-        settings = self._settings
+            engine = await loop.run_in_executor(self._loader, self._load, entry.sha256)
         tally = GenerationTally(self._metrics.versions, slot.name, entry.version)
-        feed = self._monitor.open(entry, slot.name, engine.metadata, settings)
+        columns = None
+        if settings.drift_monitor:
+            columns = await loop.run_in_executor(  # 40 ms for a thousand features
+                self._loader, tally.columns, entry.sha256, engine.metadata.reference, settings.metrics_features
+            )
+        feed = self._monitor.open(entry, slot.name, engine.metadata, settings, columns)
         observer = GenerationObserver(tally, feed)
         batcher = Batcher(
             engine,
             observer,
             self._scorer,
-            self.turns or LoopTurns(asyncio.get_running_loop()),
+            self.turns or LoopTurns(loop),
             settings,
         )
         return Generation(slot.name, entry.version, entry.sha256, engine, batcher, observer)

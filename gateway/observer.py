@@ -21,11 +21,15 @@ from gateway.metrics import (
 from gateway.tally import CounterTally, HistogramTally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
+    from gateway.columns import ColumnRows
     from gateway.drift import Feed
     from gateway.series import Family, Versions, VersionSeries
+    from monitoring import Reference
 
 __all__ = ["GenerationObserver", "GenerationTally"]
 
@@ -48,6 +52,10 @@ class GenerationTally:
         self.batch_rows = _histogram(series, BATCH_ROWS)
         self.run_seconds = _histogram(series, RUN_SECONDS)
         self.queue_seconds = _histogram(series, QUEUE_SECONDS)
+
+    def columns(self, sha256: str, reference: Reference, features: int | Sequence[str]) -> ColumnRows:
+        """Where rows are counted by group; `features` as `[gateway] metrics_features` says."""
+        return self._series.columns(sha256, reference, features)
 
     def tell_unshared(self, rows: int) -> None:
         """Say how many rows only this process has counted."""

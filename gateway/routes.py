@@ -122,11 +122,11 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         body = {"status": worker.status, "missing": worker.models.missing}
         return Reply(200 if worker.ready else 503, [JSON_HEADER], encode(body))
 
-    @get("/metrics", tags=["operations"], sync_to_thread=False, media_type="text/plain")
-    def metrics() -> Reply[str]:
+    @get("/metrics", tags=["operations"], media_type="text/plain")
+    async def metrics() -> Reply[str]:
         """Prometheus metrics, summed over all workers."""
         content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        return Reply(200, [content_type], worker.render_metrics())
+        return Reply(200, [content_type], await worker.render_metrics())
 
     @get("/monitor/drift", tags=["monitoring"])
     async def drift(

@@ -28,10 +28,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from gateway.columns import ColumnRows, render_columns
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric
+
+    from monitoring import Reference
 
 __all__ = ["KEEP_PAST", "KEEP_S", "LABELS", "Family", "Value", "VersionSeries", "Versions"]
 
@@ -89,6 +93,14 @@ class VersionSeries:
         self._used = _claim(folder)
         self._files: dict[str, MmapedDict] = {}
         self._values: dict[tuple[str, tuple[str, ...]], Value] = {}
+        self._columns: dict[str, ColumnRows] = {}
+
+    def columns(self, sha256: str, reference: Reference, features: int | Sequence[str]) -> ColumnRows:
+        """The rows by group of a model file that is this version; arguments as for `ColumnRows`."""
+        if sha256 not in self._columns:
+            labels = dict(zip(LABELS, self._labels, strict=True))
+            self._columns[sha256] = ColumnRows(self._folder, labels, sha256, reference, features, self._pid)
+        return self._columns[sha256]
 
     def value(self, family: Family, *labels: str) -> Value:
         """The value of a counter or gauge."""
@@ -129,6 +141,8 @@ class VersionSeries:
     def close(self, now: float) -> None:
         """Leave the folder, whose values stay."""
         self.touch(now)
+        for columns in self._columns.values():
+            columns.close()
         for file in self._files.values():
             file.close()  # type: ignore[no-untyped-call]  # nor here
         os.close(self._used)
@@ -215,6 +229,12 @@ class Versions(Collector):
                 files = [str(path) for folder in self._folders() for path in folder.glob("*.db")]
                 merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # nor here
                 return merged
+
+    def render_columns(self, rows: Family, reference: Family, left_out: Family) -> bytes:
+        """Rows by group, likewise; as `gateway.columns.render_columns`."""
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # as above
+                return render_columns(self._folders(), rows, reference, left_out)
 
 
 def _digest(*texts: str) -> str:

@@ -52,9 +52,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Rows over which drift is judged, 100 or more: the newest epochs that hold as many."""
     drift_horizon_s: float = 3600.0
     """Age after which rows no longer count for drift, in seconds, 10 or more."""
+    metrics_features: int | tuple[str, ...] = 100
+    """Features of a model with rows by group on `/metrics`, beside the score: the first so many, or a list of names."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming key, bound and value."""
+        if isinstance(self.metrics_features, int) and self.metrics_features < 0:
+            raise ValueError(f"metrics_features must be at least 0 or a list of names, not {self.metrics_features}")
         for key, low, high in (
             ("max_body_bytes", 1024, None),
             ("max_batch_rows", 1, 65_536),

@@ -133,13 +133,14 @@ class Worker:
             registry=self._registry(),
         )
 
-    def render_metrics(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """What `/metrics` answers."""
         self._carry()
         status = self._registry()
         if status is not None:
             self.metrics.tell_registry(status)
-        return self.metrics.render()
+        # All workers' values are read and written out, which takes the longer the more features have series.
+        return await asyncio.to_thread(self.metrics.render)
 
     def _carry(self) -> None:
         self.models.carry()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from monitoring.binning import Counts
+    from monitoring.grouping import GroupedColumn, Grouping
     from monitoring.reference import FeatureReference, Reference, build_reference
     from monitoring.verdict import FeatureDrift, ModelDrift, judge
     from monitoring.window import DriftWindow, RowCounter, Span, add_newest
@@ -19,6 +20,8 @@ __all__ = [
     "DriftWindow",
     "FeatureDrift",
     "FeatureReference",
+    "GroupedColumn",
+    "Grouping",
     "ModelDrift",
     "Reference",
     "RowCounter",
@@ -33,6 +36,8 @@ _HOMES = {
     "DriftWindow": "window",
     "FeatureDrift": "verdict",
     "FeatureReference": "reference",
+    "GroupedColumn": "grouping",
+    "Grouping": "grouping",
     "ModelDrift": "verdict",
     "Reference": "reference",
     "RowCounter": "window",

@@ -140,6 +140,25 @@ def test_the_verdict_is_that_of_all_processes(monitor, feed, model, reference, t
     assert other.verdict().drift.n == 0
 
 
+def test_what_is_counted_is_counted_for_prometheus_too(monitor, model, reference):
+    """The same rows, block by block and to the last, also those that the worker counts as it stops."""
+
+    class Columns:
+        total = 0
+
+        def add(self, counts):
+            self.total = self.total + counts
+
+    columns, rows = Columns(), RowCounter(reference).rows
+    feed = monitor.open(ENTRY, "m", model, GatewaySettings(), columns)
+    for n in (300, 100, 50):
+        feed.put(*block(n, n))
+        assert feed.verdict().drift.n == rows(columns.total)
+    feed.put(*block(30))
+    monitor.stop()
+    assert rows(columns.total) == 480
+
+
 def test_rows_that_come_after_the_last_count_are_counted_at_the_end(monitor, feed, tmp_path):
     """A stop loses nothing."""
     feed.put(*block(30))

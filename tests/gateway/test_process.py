@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import itertools
 import json
 import os
 import resource
@@ -315,6 +317,59 @@ def test_prometheus_own_tool_finds_nothing_wrong_with_the_metrics(tmp_path, stor
         metrics = server.request("GET", "/metrics")[2]
     done = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_rows_by_group_never_go_back_while_workers_are_killed_under_load(tmp_path, store, body):
+    """Each of two is killed once: what it had counted stands in every scrape, and a row is one more in every column."""
+    with serving(tmp_path, "--no-sync", "--workers", "2") as server:
+        workers = wait_until(lambda: len(server.workers()) == 2 and server.workers(), what="two workers")
+        seen = [wait_until(lambda: _column_rows(server), what="the series")]
+        assert set(seen[0].values()) == {0}
+        asked = []
+
+        def both():
+            asked.extend(_boot_of(server, body) for _ in range(8))
+            return len({*asked[-8:]} - {None}) == 2
+
+        with Traffic(server.port, body, connections=16) as traffic:
+            for victim in workers:
+                wait_until(both, what="answers of both")
+                before = traffic.count()
+                wait_until(lambda before=before: _scrape(server, seen) >= before, what="all of them counted")
+                others = set(server.workers())
+                os.kill(victim, signal.SIGKILL)
+                wait_until(
+                    lambda others=others: _scrape(server, seen) and set(server.workers()) - others, what="a new one"
+                )
+            wait_until(both, what="answers of both")
+            before = traffic.count()
+            wait_until(lambda: _scrape(server, seen) and traffic.count() > before + 200, what="traffic after the kills")
+        boots = [_boots([answer[-1]]).pop() for answer in traffic.answers] + asked
+        answered = sum(boot in asked[-8:] for boot in boots)
+        wait_until(lambda: _scrape(server, seen) >= answered, deadline_s=5, what="all that the living have answered")
+    for earlier, later in itertools.pairwise(seen):
+        assert later.keys() == earlier.keys()
+        assert all(later[series] >= count for series, count in earlier.items())
+    columns = {series.partition(",group=")[0]: 0 for series in seen[-1]}
+    for series, count in seen[-1].items():
+        columns[series.partition(",group=")[0]] += count
+    assert len(columns) >= 31  # thirty features and the score
+    (rows,) = set(columns.values())
+    assert rows <= len(boots) + traffic.lost + traffic.stale
+
+
+def _column_rows(server):
+    """How many rows are in each group of each column, whichever worker says it."""
+    lines = server.request("GET", "/metrics")[2].decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if line.startswith("hotgate_column_rows_total{"))
+    return {series: int(count) for series, _, count in pairs}
+
+
+def _scrape(server, seen):
+    """Scrape once more, and say how many rows have a score; a worker that is killed meanwhile has not answered."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        seen.append(_column_rows(server))
+    return sum(count for series, count in seen[-1].items() if 'kind="score"' in series)
 
 
 def test_series_of_past_versions_end_in_all_workers_at_once(tmp_path, store, linear, forest, body):
