@@ -78,7 +78,7 @@ class NoFeed:
             NotFound: always, with the cure.
         """
         del horizon_s
-        raise NotFound("drift is not monitored: `[gateway] drift_monitor` is false")
+        raise NotFound("drift is not monitored: `[gateway] monitoring` is false")
 
 
 class DriftFeed:
@@ -200,7 +200,7 @@ class DriftMonitor:
         columns: ColumnRows | None = None,
     ) -> Feed:
         """Begin to count for one generation of a model, for `columns` too if there is one, where the settings say so."""
-        if not settings.drift_monitor:
+        if not settings.monitoring:
             return NoFeed()
         counts = ModelCounts(self.folder / entry.sha256)
         try:

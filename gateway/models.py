@@ -173,7 +173,7 @@ class Models:
             engine = await loop.run_in_executor(self._loader, self._load, entry.sha256)
         tally = GenerationTally(self._metrics.versions, slot.name, entry.version)
         columns = None
-        if settings.drift_monitor:
+        if settings.monitoring:
             columns = await loop.run_in_executor(  # 40 ms for a thousand features
                 self._loader, tally.columns, entry.sha256, engine.metadata.reference, settings.metrics_features
             )

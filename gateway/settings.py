@@ -46,8 +46,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long the model that served before stays in memory after a swap, in seconds, 0 or more."""
     drain_s: float = 2.0
     """After SIGTERM, how long requests are still taken while `/readyz` says no, in seconds, 0 to 600."""
-    drift_monitor: bool = True
-    """Whether rows are counted for drift; `false`: there are no verdicts and no alarms on them."""
+    monitoring: bool = True
+    """Whether rows are counted for drift and logged; `false`: no verdicts, no alarms on them, no prediction log."""
     drift_window_rows: int = 1000
     """Rows over which drift is judged, 100 or more: the newest epochs that hold as many."""
     drift_horizon_s: float = 3600.0

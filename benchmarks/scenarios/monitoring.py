@@ -28,7 +28,7 @@ CONNECTIONS = (32, 256)
 SIDES = {
     "on": {},
     "no log": {"HOTGATE_MONITOR_LOG_SAMPLE": "0"},
-    "off": {"HOTGATE_MONITOR_LOG_SAMPLE": "0", "HOTGATE_GATEWAY_DRIFT_MONITOR": "false"},
+    "off": {"HOTGATE_GATEWAY_MONITORING": "false"},
 }
 """Settings by side; `on` is the default."""
 

@@ -197,9 +197,9 @@ def test_a_count_that_fails_costs_its_rows_and_no_others(feed, monkeypatch):
 
 def test_monitoring_can_be_switched_off(monitor, model, tmp_path):
     """Rows are taken and left, nothing is written, and who asks for a verdict is told the setting."""
-    feed = monitor.open(ENTRY, "m", model, GatewaySettings(drift_monitor=False))
+    feed = monitor.open(ENTRY, "m", model, GatewaySettings(monitoring=False))
     assert feed.put(*block(10)) == 0
-    with pytest.raises(NotFound, match="drift_monitor"):
+    with pytest.raises(NotFound, match="monitoring"):
         feed.verdict()
     monitor.close(feed)
     monitor.stop()
