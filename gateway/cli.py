@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import shutil
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from gateway.settings import LogSettings
     from gateway.started import Started
     from gateway.store import ModelStore
 
@@ -48,6 +50,7 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
 
     _log_to_stderr()
     settings = hotgate.load_settings("gateway", GatewaySettings)
+    log = _log_settings()
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(_run_folder(hotgate.home()))
         started = stack.enter_context(contextlib.closing(Started()))
@@ -68,6 +71,7 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
             settings=settings,
             store=str(store),
             monitor=str(hotgate.home() / "monitor"),
+            log=log,
             wanted=names,
             started_fd=started.fd,
         )
@@ -156,6 +160,19 @@ def _wanted() -> tuple[str, ...]:
 
     models = hotgate.load_settings("sync", SyncSettings).models
     return () if isinstance(models, str) else tuple(models)
+
+
+def _log_settings() -> LogSettings:
+    """What workers hand to the prediction log: nothing where it cannot be written."""
+    from gateway.observe.settings import MonitorSettings
+    from gateway.settings import LogSettings
+
+    settings = hotgate.load_settings("monitor", MonitorSettings)
+    sample = settings.log_sample
+    if sample and importlib.util.find_spec("pyarrow") is None:
+        logging.getLogger("hotgate.serve").warning("no prediction log without pyarrow: pip install 'hotgate[monitor]'")
+        sample = 0.0
+    return LogSettings(sample=sample, redact=settings.log_redact)
 
 
 def _has_manifest(store: Path) -> bool:

@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gateway.store import sync_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -31,6 +33,7 @@ __all__ = [
     "ColumnNames",
     "DamagedSegmentError",
     "Segment",
+    "folders_in",
     "merge",
     "names_in",
     "names_of",
@@ -38,7 +41,6 @@ __all__ = [
     "read",
     "replaced",
     "segments",
-    "sync_folder",
     "table",
 ]
 
@@ -204,19 +206,6 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable.
-
-    Raises:
-        OSError: it cannot be done.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def read(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """A segment's rows, a row group at a time.
 
@@ -250,6 +239,11 @@ def merge(folder: Path, names: list[Segment]) -> Segment:
     merged = Segment(start, max(name.end for name in names) - start, f"m{secrets.token_hex(8)}")
     publish(folder, merged, (part for name in names for part in read(folder / str(name))), map(str, names))
     return merged
+
+
+def folders_in(root: Path) -> list[Path]:
+    """The model files' folders in `monitor/predictions`, sorted; none if there is no such folder."""
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
 def names_in(folder: Path) -> list[Segment]:
