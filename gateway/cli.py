@@ -1,4 +1,4 @@
-"""`hotgate serve`, `sync`, `drift`, `release` and `unpublish`."""
+"""`hotgate serve`, `sync`, `drift`, `export`, `release` and `unpublish`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.started import Started
     from gateway.store import ModelStore
 
-__all__ = ["drift", "release", "serve", "sync", "unpublish"]
+__all__ = ["drift", "export", "release", "serve", "sync", "unpublish"]
 
 
 @click.command()
@@ -105,6 +105,31 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
         html.write_text(page(history))
     show(history, as_json=as_json)
     sys.exit(3 if history.report.severity != "none" else 0)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A .parquet or .csv file.")
+@click.option("--version", help="Rows of this version only.")
+@click.option("--since", help="How far back: 90s, 15m, 6h, 7d; default: all that is kept.")
+@click.option("--labelled-only", is_flag=True, help="Only rows of which it is known what came true.")
+def export(name: str, out: Path, version: str | None, since: str | None, *, labelled_only: bool) -> None:
+    """Write logged rows, and what came true, as training data.
+
+    For `hotgate train --data FILE --target label --set "data.ignore=[request_id, row, time, version]"`. Rows of the
+    last seconds may not be in the log yet. Exit code 1: there is nothing to write, or it cannot be written.
+    """
+    from gateway.observe.export import Wanted, WantedError, export
+    from gateway.observe.segments import DamagedSegmentError
+    from gateway.observe.show import seconds_of
+
+    try:
+        begin = time.time() - seconds_of(since) if since else 0.0
+        wanted = Wanted(name, version, begin, labelled_only)
+        found = export(hotgate.home() / "monitor" / "predictions", wanted, out, lambda ids, _: [None] * len(ids))
+    except (WantedError, DamagedSegmentError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{found.rows} rows, {found.labelled} with a label, in {out}")
 
 
 @click.command()

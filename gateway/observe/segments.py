@@ -33,6 +33,7 @@ __all__ = [
     "ColumnNames",
     "DamagedSegmentError",
     "Segment",
+    "classes_of",
     "folders_in",
     "merge",
     "names_in",
@@ -142,7 +143,7 @@ def table(found: Predictions, signature: Signature) -> pa.Table:
     stamp = pa.scalar(int(head.time * 1e6), pa.timestamp("us", tz="UTC"))
     own = {
         names.label: pa.array(signature.labels, pa.string()).take(best),
-        names.prediction: _classes(signature).take(best),
+        names.prediction: classes_of(signature).take(best),
         **dict(zip(names.probabilities, map(pa.array, found.probabilities.T), strict=True)),
         names.request_id: pa.array(found.request_ids, pa.string()),
         names.row: pa.array(found.numbers),
@@ -154,7 +155,8 @@ def table(found: Predictions, signature: Signature) -> pa.Table:
     return pa.table({**columns, **own})
 
 
-def _classes(signature: Signature) -> pa.Array:
+def classes_of(signature: Signature) -> pa.Array:
+    """What `predict` returns for each class, as text if they are of several kinds."""
     kinds = {type(value) for value in signature.classes}
     return pa.array(signature.classes if len(kinds) == 1 else [str(value) for value in signature.classes])
 
