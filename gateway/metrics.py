@@ -37,6 +37,7 @@ __all__ = [
     "GC_SECONDS",
     "LEFT_OUT",
     "LOADED",
+    "LOG_DROPPED",
     "QUEUE_SECONDS",
     "REFERENCE_ROWS",
     "REFUSED",
@@ -103,8 +104,13 @@ LEFT_OUT = Family(
     help="Features without series of their own.",
     labels=("sha256",),
 )
+LOG_DROPPED = Family(
+    name="hotgate_log_dropped_rows",
+    kind="counter",
+    help="Scored rows that are missing in the prediction log.",
+)
 FAMILIES = (
-    ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED,
+    ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED, LOG_DROPPED,
     COLUMN_ROWS, REFERENCE_ROWS, LEFT_OUT,
 )  # fmt: skip
 """What is counted by version."""
