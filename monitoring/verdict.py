@@ -26,7 +26,9 @@ MIN_EFFECT: Final = 0.1  # PSI or KS above what chance gives; below it the field
 CRITICAL_PSI: Final = 0.2  # likewise: above it the field calls a population changed
 MIN_VALUES: Final = 100  # ten a group: with fewer, chance alone gives a PSI of 0.1 and more
 MIN_MISSING: Final = 0.05  # of the rows; below it a change of how many lack a value is not worth a look
-MIN_OUTSIDE: Final = 0.05  # of the values, above chance: a shift by a whole sigma, which is drift, puts 0.01 to 0.03 there
+MIN_OUTSIDE: Final = (
+    0.05  # of the values, above chance: a shift by a whole sigma, which is drift, puts 0.01 and more there
+)
 TESTS: Final = 2  # PSI's and KS's p-value: the smaller one, doubled, is one p-value (Bonferroni)
 QUALITY_TESTS: Final = 2  # a column: missing values, values outside
 SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
