@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from converters.session import score_of
+from converters.session import label_of, score_of
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
 from gateway.errors import NotFound
@@ -173,7 +173,7 @@ class DriftFeed:
     ) -> None:
         try:
             block = self._counter.zeros()
-            self._counter.add(block, rows, score_of(probabilities))
+            self._counter.add(block, rows, score_of(probabilities), label_of(probabilities))
             counts = self._log.current()
             counts += block
             self._log.commit()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from monitoring.psi import merge_groups
+from monitoring.groups import group_starts
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from monitoring.binning import Counts
     from monitoring.reference import FeatureReference, Reference
 
-ColumnKind: TypeAlias = Literal["feature", "score"]
+ColumnKind: TypeAlias = Literal["feature", "score", "label"]
 
 
 class GroupedColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,12 +45,15 @@ class Grouping:
 
     def __init__(self, reference: Reference, features: Container[str]) -> None:
         columns: list[tuple[ColumnKind, FeatureReference]] = [("feature", column) for column in reference.features]
+        columns.append(("score", reference.score))
+        if reference.label is not None:
+            columns.append(("label", reference.label))
         self.columns: list[GroupedColumn] = []
         starts, kept, first = [], [], 0
-        for kind, column in [*columns, ("score", reference.score)]:
+        for kind, column in columns:
             cells = np.asarray([*column.counts, column.missing], dtype=np.int64)
-            own = np.append(merge_groups(cells[:-1]), cells.size - 1)
-            keep = kind == "score" or column.name in features
+            own = np.append(group_starts(column), cells.size - 1)
+            keep = kind != "feature" or column.name in features
             if keep:
                 merged = np.add.reduceat(cells, own).tolist()
                 self.columns.append(GroupedColumn(kind=kind, name=column.name, reference=merged))

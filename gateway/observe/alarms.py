@@ -16,7 +16,7 @@ from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError
 from gateway.store import replace_file
 from gateway.verdicts import Window, judge_window
 from monitoring.alarm import Alarm, AlarmRule, evidence, severities
-from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT, MIN_MISSING
+from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT, MIN_MISSING, MIN_OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +45,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """One column that an alert rests on."""
 
     name: str
-    statistic: Literal["psi", "ks", "missing"]
+    statistic: Literal["psi", "ks", "missing", "outside"]
     value: float
     threshold: float
-    """Of the value less what chance gives, or of its change."""
+    """Of the value less what chance gives; for missing values, of its change."""
     n: int
     window_s: int
 
@@ -148,10 +148,15 @@ class Watch:
 
 def _evidence(column: FeatureDrift, kind: str, window_s: int) -> Evidence:
     if kind == "data_quality":
+        missing = column.missing_drift
         return Evidence(
-            name=column.name, statistic="missing", value=column.missing or 0.0, threshold=MIN_MISSING, n=column.n,
+            name=column.name,
+            statistic="missing" if missing else "outside",
+            value=(column.missing if missing else column.outside) or 0.0,
+            threshold=MIN_MISSING if missing else MIN_OUTSIDE,
+            n=column.n,
             window_s=window_s,
-        )  # fmt: skip
+        )
     by_psi = column.severity == "critical" or (column.psi or 0.0) >= (column.ks or 0.0)
     return Evidence(
         name=column.name,
