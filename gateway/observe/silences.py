@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import secrets
+import sys
 import time
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.alerts import Alert
 
-__all__ = ["LONGEST_S", "SILENCES_MAX", "Silence", "Silences"]
+__all__ = ["LONGEST_S", "SILENCES_MAX", "Silence", "Silences", "show"]
 
 _log = logging.getLogger("hotgate.alarms")
 
@@ -133,3 +135,16 @@ class Silences:
 
 def _matches(silence: Silence, alert: Alert) -> bool:
     return fnmatchcase(alert.model, silence.model) and silence.kind in {None, alert.kind}
+
+
+def show(silences: list[Silence], *, as_json: bool) -> None:
+    """Print them on standard output, a line each."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(silences).decode() + "\n")
+        return
+    for silence in silences:
+        what = " ".join(filter(None, (silence.model, silence.kind, silence.feature)))
+        until = datetime.fromtimestamp(silence.until).astimezone().isoformat(" ", "minutes")
+        sys.stdout.write(f"{silence.id}  {what}  until {until}, by {silence.who}: {silence.reason}\n")
+    if not silences:
+        sys.stdout.write("nothing is silenced\n")

@@ -37,7 +37,7 @@ class Says:
         if isinstance(self.names, Exception):
             raise self.names
         evidence = self.names and tuple(
-            Evidence(name=name, statistic="unreachable_s", value=400.0, threshold=300.0) for name in self.names
+            Evidence(name=name, statistic="unreachable_s", value=now - BEGIN, threshold=300.0) for name in self.names
         )
         return [
             Condition(
