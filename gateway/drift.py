@@ -16,6 +16,7 @@ import numpy as np
 from converters.session import score_of
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
+from gateway.losses import LossFile
 from gateway.verdicts import Window, judge_window
 from monitoring import RowCounter
 
@@ -65,8 +66,15 @@ class DriftFeed:
         self._shared = counts
         self._log = CountLog(counts, reference, self._counter.size, clock)
         self._window = window
+        self.dropped = 0
+        """Rows that found no room."""
         self.unshared = 0
         """Rows that were counted and that other processes cannot see; as of the last count."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the model file."""
+        return self._shared.folder.name
 
     def put(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> int:
         """Copy a batch in; returns how many rows found no room."""
@@ -77,6 +85,7 @@ class DriftFeed:
             if end > _CHUNK_ROWS:
                 end = _CHUNK_ROWS
                 rows, probabilities = rows[: end - start], probabilities[: end - start]
+                self.dropped += asked - (end - start)
             chunk.rows[start:end] = rows
             chunk.probabilities[start:end] = probabilities
             chunk.used = end
@@ -139,6 +148,7 @@ class DriftMonitor:
         self.folder = folder
         self._feeds: list[DriftFeed] = []
         self._closing: deque[DriftFeed] = deque()
+        self._losses = LossFile(folder.parent / "losses")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -179,6 +189,7 @@ class DriftMonitor:
         self._closing.extend(self._feeds)
         self._feeds = []
         self._close()
+        self._losses.remove()
 
     def _run(self) -> None:
         while not self._stop.wait(_INTERVAL_S):
@@ -188,10 +199,13 @@ class DriftMonitor:
                 except Exception:  # noqa: BLE001 - the root of the thread: one bad feed must not end the others'
                     _log.exception("counting failed")
             self._close()
+            self._losses.tell(self._feeds)
 
     def _close(self) -> None:
         while self._closing:
+            feed = self._closing.popleft()
+            self._losses.let_go(feed)
             try:
-                self._closing.popleft().close()
+                feed.close()
             except Exception:  # noqa: BLE001 - as above
                 _log.exception("the last count failed")

@@ -18,6 +18,7 @@ from gateway.observe.alert_file import AlertFile
 from gateway.observe.delivery import Delivery
 from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
+from gateway.observe.ops import Operations
 from gateway.observe.rules import Rules
 from gateway.observe.silences import Silences
 from gateway.observe.webhook import Webhook
@@ -67,7 +68,11 @@ class Observer:
         rule = AlarmRule(severity=settings.severity, raise_after=settings.raise_after, clear_after=settings.clear_after)
         webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
         sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
-        sources: list[Source] = [DriftWindows(folder / "counts", settings.window_s)]
+        self._sinks = {sink.name for sink in sinks}
+        sources: list[Source] = [
+            DriftWindows(folder / "counts", settings.window_s),
+            Operations(folder, folder.parent / "store", self._own_problems),
+        ]
         self._alerter = Alerter(
             folder,
             sources,
@@ -100,6 +105,10 @@ class Observer:
         except OSError as error:
             _log.error("%s", error)
         return status
+
+    def _own_problems(self) -> dict[str, str]:
+        """What could not be done in the last pass, but for sinks, which have alarms of their own."""
+        return {name: problem for name, problem in self._told.items() if name not in self._sinks}
 
 
 def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None = None) -> int:

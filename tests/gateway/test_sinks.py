@@ -10,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
-from alarm_world import World
+from alarm_world import BEGIN, WINDOW, Says, World
 
-from gateway.alerts import Alert
+from gateway.alerts import Alert, Evidence
+from gateway.observe.alert_file import AlertFile
+from gateway.observe.delivery import FAILING_S, LONGEST_WAIT_S, WAITING_MAX
 from gateway.observe.settings import MonitorSettings
 from gateway.observe.webhook import Webhook
 
@@ -120,3 +122,70 @@ def test_nobody_there_is_a_failure_like_any_other():
             )
         )  # fmt: skip
     assert "T000" not in str(caught.value)
+
+
+def test_of_a_sink_that_takes_nothing_the_others_are_told(world, tmp_path):
+    """After two minutes, with what to do; not the sink itself, and it is over with the first alert that it takes."""
+    record = tmp_path / "alerts.jsonl"
+    world.restart(world, AlertFile(record))
+    world.fails = True
+    for shift in (1.0, 1.0):
+        world.pass_window(shift)
+    for _ in range(2):
+        world.look()
+        world.now += FAILING_S
+    world.look()
+    world.fails = False
+    world.now += 300
+    for _ in range(2):
+        world.look()
+    alerts = [msgspec.json.decode(line, type=Alert) for line in record.read_bytes().splitlines()]
+    assert [(alert.state, alert.kind, alert.about) for alert in alerts] == [
+        ("firing", "data_drift", ""),
+        ("firing", "ops", "sink-world"),
+        ("resolved", "ops", "sink-world"),
+    ]
+    assert alerts[1].evidence == [Evidence(name="world", statistic="failing_s", value=120.0, threshold=FAILING_S)]
+    assert alerts[1].text == "nobody listens. Mend the receiver: up to 100 alerts wait for it."
+    assert world.told == [("firing", "data_drift", "critical")]
+
+
+def test_of_too_many_that_wait_the_oldest_are_lost(world, caplog):
+    """The outbox is bounded, and the log says so."""
+    world.fails = True
+    says = Says("a")
+    world.sources = [says]
+    world.restart()
+    for number in range(WAITING_MAX + 2):
+        says.names = () if number % 2 else ("a",)
+        world.now += 1
+        world.look()
+    world.fails = False
+    world.now += LONGEST_WAIT_S
+    world.look()
+    assert len(world.delivered) == WAITING_MAX
+    assert world.delivered[0].started_at > BEGIN + 2 - 400 + WINDOW
+    assert caplog.text.count("takes no alerts: the oldest of 101 are dropped") == 2
+
+
+def test_what_fires_is_told_again_where_a_sink_may_forget(world):
+    """Every so often, only what it was told before, and no more once it is over; a failure is told and tried again."""
+    world.repeat_s = 60.0
+    world.sources = [says := Says("a")]
+    world.restart()
+    world.look()
+    for _ in range(5):
+        world.now += 30
+        world.look()
+    assert [state for state, _, _ in world.told] == ["firing"] * 3
+    assert len({alert.id for alert in world.delivered}) == 1
+    world.fails = True
+    world.now += 60
+    assert world.look() == {"world": "nobody listens"}
+    world.fails = False
+    says.names = ()
+    world.now += 60
+    world.look()
+    world.now += 60
+    world.look()
+    assert [state for state, _, _ in world.told] == ["firing"] * 3 + ["resolved"]
