@@ -54,11 +54,11 @@ class World:
     takes_silenced = False
     repeat_s = None
 
-    def __init__(self, folder):
+    def __init__(self, folder, begin=BEGIN):
         self.folder = folder
-        self.now = BEGIN
+        self.now = begin
         self.counts = ModelCounts(folder / "counts" / ("a" * 64))
-        self.counts.tell_served(Served(model="cancer", version="3", since=BEGIN))
+        self.counts.tell_served(Served(model="cancer", version="3", since=begin))
         self.log = CountLog(self.counts, REFERENCE, RowCounter(REFERENCE).size, lambda: self.now)
         self._rng = np.random.default_rng(0)
         self.delivered = []
