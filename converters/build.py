@@ -14,7 +14,7 @@ from converters.golden import check_golden, choose_golden
 from converters.graph import graph_sha256, serialize, with_properties
 from converters.modelfile import MAX_TOLERANCE, Column, Metadata, Provenance, Signature, write_metadata
 from converters.parity import TOLERANCE, adversarial_rows, certify, compare, probabilities_of, takes_missing
-from converters.session import open_session, score, score_of
+from converters.session import label_of, open_session, score, score_of
 from monitoring import build_reference
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def build_model_file(
     Args:
         estimator: fitted, with `predict_proba`.
         columns: one a column of the rows, in order.
-        train_rows: float64 [n, columns], the features' reference.
+        train_rows: float64 [n, columns], the features' reference; a category's values are the numbers it is sent as.
         heldout_rows: float64 [m, columns] that the estimator was not fitted on: certificate, golden rows, and the
-            reference of the scores.
+            reference of the scores and of the predicted classes.
         provenance: what the file says of its origin.
         labels: display names of `estimator.classes_`, else the classes as text.
         tolerance: largest allowed absolute difference of a probability, above 0 and at most `MAX_TOLERANCE`.
@@ -99,6 +99,8 @@ def build_model_file(
             kinds=[column.kind for column in columns],
             graph_sha256=graph,
             dtype=signature.dtype,
+            labels=label_of(probabilities),
+            classes=signature.labels,
         ),
         golden=choose_golden(heldout_rows, probabilities, graph),
         parity=certificate,
@@ -119,9 +121,6 @@ def _check_inputs(
     twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if twice is not None:
         raise ConversionError(f"two columns are named {twice!r}")
-    text = next((column.name for column in columns if column.kind == "category"), None)
-    if text is not None:
-        raise ConversionError(f"column {text!r} is a category; hotgate serves numbers, encode it in the data first")
     for kind, rows in (("training", train_rows), ("held-out", heldout_rows)):
         if rows.ndim != 2 or rows.shape[1] != len(columns) or not len(rows):
             raise ConversionError(f"{kind} rows have shape {rows.shape}, expected [1 or more, {len(columns)} columns]")

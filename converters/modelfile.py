@@ -43,6 +43,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: Literal["float", "int", "category"] = "float"
+    """A category is sent as a number too, one for each: what they mean is between the client and the model."""
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,10 +160,10 @@ def _check_consistent(metadata: Metadata) -> None:
     width, classes = len(signature.columns), len(signature.classes)
     if not width or classes < 2 or len(signature.labels) != classes:
         raise MetadataError(f"signature has {width} columns, {classes} classes and {len(signature.labels)} labels")
-    names = [column.name for column in signature.columns]
-    if len(set(names)) != width:
+    columns = [(column.name, column.kind) for column in signature.columns]
+    if len({name for name, _ in columns}) != width:
         raise MetadataError("signature names a column twice")
-    if [feature.name for feature in metadata.reference.features] != names:
+    if [(feature.name, feature.kind) for feature in metadata.reference.features] != columns:
         raise MetadataError("the reference's features are not the signature's columns")
     golden = metadata.golden
     if not golden.rows or len(golden.rows) != len(golden.probabilities):

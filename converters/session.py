@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from converters.modelfile import Signature
 
-__all__ = ["check_session", "open_session", "properties_of", "run_options", "score", "score_of"]
+__all__ = ["check_session", "label_of", "open_session", "properties_of", "run_options", "score", "score_of"]
 
 
 def open_session(data: bytes, *, threads: int = 1) -> Any:
@@ -82,6 +82,12 @@ def score(session: Any, signature: Signature, rows: npt.NDArray[np.float32]) -> 
     """Probabilities [rows, classes] for rows [rows, columns]."""
     probabilities: npt.NDArray[np.float32] = session.run([signature.score_output], {signature.input_name: rows})[0]
     return probabilities
+
+
+def label_of(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The predicted class of each row, as its place among the classes; NaN for a row without an answer."""
+    label = probabilities[:, 1] > probabilities[:, 0] if probabilities.shape[1] == 2 else probabilities.argmax(axis=1)
+    return np.where(np.isnan(score_of(probabilities)), np.nan, label)
 
 
 def score_of(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

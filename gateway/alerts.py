@@ -20,7 +20,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     statistic: str
     value: float
     threshold: float
-    """Of the value less what chance gives, or of its change."""
+    """Of the value less what chance gives; for missing values, of its change."""
     n: int = 0
     """Rows behind the value; 0 where it is not of rows."""
     window_s: int = 0

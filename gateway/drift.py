@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.session import score_of
+from converters.session import label_of, score_of
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
 from gateway.losses import LossFile
@@ -100,8 +100,9 @@ class DriftFeed:
                     return
                 full, self._filling = self._filling, self._spare
             try:
-                scores = score_of(full.probabilities[: full.used])
-                self._counter.add(self._log.current(), full.rows[: full.used], scores)
+                answers = full.probabilities[: full.used]
+                rows = full.rows[: full.used]
+                self._counter.add(self._log.current(), rows, score_of(answers), label_of(answers))
                 self._log.commit()
                 self.unshared = sum(self._counter.rows(span.counts) for span in self._log.unshared())
             finally:  # whatever it was, the two chunks stay two

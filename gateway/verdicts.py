@@ -62,7 +62,14 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     severity: str
     score: FeatureDrift
+    label: FeatureDrift | None
+    """The predicted classes."""
     features: list[FeatureDrift]
+
+    @property
+    def columns(self) -> list[FeatureDrift]:
+        """All verdicts: the features', the score's and the label's."""
+        return [*self.features, self.score, *([self.label] if self.label is not None else [])]
 
 
 def judge_window(
@@ -151,5 +158,6 @@ def report_of(model: str, version: str, sha256: str, judged: Judged) -> DriftRep
         n=found.n,
         severity=found.severity,
         score=found.score,
+        label=found.label,
         features=found.features,
     )

@@ -80,24 +80,38 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 def severities(verdict: ModelDrift) -> dict[str, Severity | None]:
     """A closed window's severity by the kind of alarm it speaks of; None where nothing can be said.
 
-    `data_drift` is the worst of the features', `score_drift` the score's, `data_quality` is `warning` if the share of
-    missing values of a feature has changed.
+    `data_drift` is the worst of the features', `score_drift` of the score's and the predicted classes', `data_quality`
+    is `warning` if the share of missing values of a feature has changed, or too many lie where the reference has none.
     """
-    judged = [feature for feature in verdict.features if feature.p_value is not None]
-    quality: Severity = "warning" if any(feature.missing_drift for feature in verdict.features) else "none"
+    quality: Severity = "warning" if any(map(_bad, verdict.features)) else "none"
     return {
-        "data_drift": max((feature.severity for feature in judged), key=SEVERITIES.index) if judged else None,
-        "score_drift": verdict.score.severity if verdict.score.p_value is not None else None,
+        "data_drift": _worst(verdict.features),
+        "score_drift": _worst(_answers(verdict)),
         "data_quality": quality if verdict.n else None,
     }
 
 
+def _worst(columns: list[FeatureDrift]) -> Severity | None:
+    judged = [column.severity for column in columns if column.p_value is not None]
+    return max(judged, key=SEVERITIES.index) if judged else None
+
+
+def _answers(verdict: ModelDrift) -> list[FeatureDrift]:
+    return [verdict.score] if verdict.label is None else [verdict.score, verdict.label]
+
+
+def _bad(column: FeatureDrift) -> bool:
+    return column.missing_drift or column.outside_drift
+
+
 def evidence(verdict: ModelDrift, kind: str, most: int = 5) -> list[FeatureDrift]:
     """The columns that an alarm of that kind rests on, the largest shift first."""
-    if kind == "score_drift":
-        return [verdict.score]
     if kind == "data_quality":
-        found = [feature for feature in verdict.features if feature.missing_drift]
-        return sorted(found, key=lambda feature: feature.missing or 0.0, reverse=True)[:most]
+        found = [feature for feature in verdict.features if _bad(feature)]
+        return sorted(found, key=lambda feature: max(feature.missing or 0.0, feature.outside or 0.0), reverse=True)[
+            :most
+        ]
+    if kind == "score_drift":
+        return [column for column in _answers(verdict) if column.drift] or [verdict.score]
     found = [feature for feature in verdict.features if feature.drift]
     return sorted(found, key=lambda feature: feature.psi or 0.0, reverse=True)[:most]

@@ -2,7 +2,8 @@
 
 A column with inner edges e1 < e2 < … < ek has k + 1 bins with open ends: (-inf, e1], (e1, e2], …, (ek, inf). A value
 that equals an edge belongs to the bin below it, so the counts up to an edge are the empirical distribution there. One
-more cell, the last, counts NaN: a missing value.
+more cell, the last, counts NaN: a missing value. A column of categories has a cell for each code, one for any other
+value, and the one for missing values.
 """
 
 from __future__ import annotations
@@ -56,14 +57,44 @@ def count_into(cells: Counts, fences: Values, values: Values) -> None:
     cells[-1] += values.size - up_to[-1]
 
 
-class Bins:
-    """Several columns' cells, one column after the other, in one int64 vector that merges by addition."""
+def count_codes_into(cells: Counts, codes: Values, values: Values) -> None:
+    """Add one column's categories to its cells, in place; a value that is no code counts as another category.
 
-    def __init__(self, edges: Sequence[ArrayLike], dtype: DTypeLike) -> None:
-        """Lay the columns out in the order given."""
+    Args:
+        cells: one for each code, one for other values, one for missing values: as many as `codes` plus two.
+        codes: distinct and finite, in any order.
+        values: [n], any n, of the dtype of `codes`.
+
+    Raises:
+        TypeError: the dtypes differ, so that a code may equal none of the values that stand for it.
+    """
+    if values.dtype != codes.dtype:
+        raise TypeError(f"values are {values.dtype}, codes are {codes.dtype}: cast the values first")
+    ordered = np.sort(values)
+    found = np.searchsorted(ordered, codes, side="right") - np.searchsorted(ordered, codes, side="left")
+    present = np.searchsorted(ordered, np.inf, side="right")
+    cells[:-2] += found
+    cells[-2] += present - found.sum()
+    cells[-1] += values.size - present
+
+
+class Bins:
+    """Several columns' cells, one column after the other, in one int64 vector that merges by addition.
+
+    Args:
+        marks: each column's inner edges, or its codes.
+        dtype: of the values.
+        coded: whether a column's marks are codes; none of them, if left out.
+    """
+
+    def __init__(self, marks: Sequence[ArrayLike], dtype: DTypeLike, coded: Sequence[bool] | None = None) -> None:
         self.dtype = np.dtype(dtype)
-        self._fences = [fence(column, self.dtype) for column in edges]
-        ends = np.cumsum([fences.size + 1 for fences in self._fences]).tolist()
+        self._coded = list(coded) if coded is not None else [False] * len(marks)
+        self._marks = [
+            np.asarray(column, dtype=self.dtype) if codes else fence(column, self.dtype)
+            for column, codes in zip(marks, self._coded, strict=True)
+        ]
+        ends = np.cumsum([np.size(column) + 2 for column in marks]).tolist()
         self._cells = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         self.size: int = ends[-1]
 
@@ -77,5 +108,5 @@ class Bins:
 
     def count(self, counts: Counts, columns: Sequence[Values]) -> None:
         """Add one block of values, a vector for each column, to `counts` in place."""
-        for cells, fences, values in zip(self._cells, self._fences, columns, strict=True):
-            count_into(counts[cells], fences, values)
+        for cells, marks, codes, values in zip(self._cells, self._marks, self._coded, columns, strict=True):
+            (count_codes_into if codes else count_into)(counts[cells], marks, values)

@@ -39,7 +39,7 @@ def wasserstein(edges: ArrayLike, reference: Counts, counts: Counts) -> float | 
     """Measure how far a value must move on average, in the column's own unit: ∫ |F - G|, between the outer edges.
 
     F and G are known at the edges and taken as straight between them; what lies in the open bins at the ends is taken
-    to lie at the outer edge, so a shift that goes beyond it is larger than it looks here.
+    to lie at the outer edge, so a shift that goes beyond the reference's range is larger than it looks here.
 
     Source: Vallender, Calculation of the Wasserstein distance between probability distributions on the line, Theory of
     Probability and its Applications 18(4), 1974.

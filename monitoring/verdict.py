@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
+from monitoring.chi2 import chi2, chi2_p_value
 from monitoring.distances import jensen_shannon, wasserstein
+from monitoring.groups import OTHER, group_starts
 from monitoring.ks import ks, ks_error, ks_p_value, null_ks
 from monitoring.multiple import benjamini_hochberg
-from monitoring.psi import merge_groups, null_psi, psi, psi_p_value
+from monitoring.outside import outside_by_chance, outside_p_value
+from monitoring.psi import null_psi, psi, psi_p_value
 from monitoring.reference import MIN_ROWS_PER_BIN, FeatureReference, Kind, Reference
 
 if TYPE_CHECKING:
@@ -23,8 +26,20 @@ MIN_EFFECT: Final = 0.1  # PSI or KS above what chance gives; below it the field
 CRITICAL_PSI: Final = 0.2  # likewise: above it the field calls a population changed
 MIN_VALUES: Final = 100  # ten a group: with fewer, chance alone gives a PSI of 0.1 and more
 MIN_MISSING: Final = 0.05  # of the rows; below it a change of how many lack a value is not worth a look
+MIN_OUTSIDE: Final = (
+    0.05  # of the values, above chance: a shift by a whole sigma, which is drift, puts 0.01 and more there
+)
 TESTS: Final = 2  # PSI's and KS's p-value: the smaller one, doubled, is one p-value (Bonferroni)
+QUALITY_TESTS: Final = 2  # a column: missing values, values outside
 SEVERITIES: Final[tuple[Severity, ...]] = ("none", "warning", "critical")
+
+
+class CategoryShare(msgspec.Struct, frozen=True, kw_only=True):
+    """A category's share of the values, in the reference and now; the last of a column is that of all others."""
+
+    name: str
+    reference: float
+    current: float
 
 
 class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +48,15 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     `n` are the rows with a value. `psi` and `ks` are as measured, chance included, and the exact KS distance is at most
     `ks_error` above `ks`; `p_value` is that of the column alone, before the correction for many columns that `drift`
     rests on. `severity` is `none` without drift, `critical` if PSI less its mean under no drift is at least
-    `CRITICAL_PSI`, else `warning`.
+    `CRITICAL_PSI`, else `warning`. A category has `chi2` in place of KS, and `categories` with their shares.
 
-    `jensen_shannon` and `wasserstein` stand beside them and decide nothing (`monitoring.distances`). `missing` is the
-    share of rows without a value, and `missing_drift` whether that differs from the reference's by more than chance and
-    by at least `MIN_MISSING`: a question of data quality, apart from `drift`.
+    `jensen_shannon` and `wasserstein` stand beside them and decide nothing (`monitoring.distances`).
+
+    Two questions of data quality, apart from `drift`, are asked of features. `missing` is the share of rows without a
+    value, and `missing_drift` whether that differs from the reference's by more than chance and by at least
+    `MIN_MISSING`. `outside` is the share of values below or above all of the reference's, or of a category that it does
+    not have; chance alone gives `outside_chance` on average, and `outside_drift` says whether it is more than chance
+    allows and at least `MIN_OUTSIDE` above its mean.
     """
 
     name: str
@@ -46,6 +65,7 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     psi: float | None = None
     ks: float | None = None
     ks_error: float | None = None
+    chi2: float | None = None
     p_value: float | None = None
     drift: bool = False
     severity: Severity = "none"
@@ -54,26 +74,33 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     wasserstein: float | None = None
     missing: float | None = None
     missing_drift: bool = False
+    outside: float | None = None
+    outside_chance: float | None = None
+    outside_drift: bool = False
+    categories: list[CategoryShare] = []
 
 
 class ModelDrift(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict over a window of `n` rows: the severity is the worst of the score's and the features'."""
+    """The verdict over a window of `n` rows: the severity is the worst of all columns, score and label included."""
 
     n: int
     severity: Severity
     score: FeatureDrift
+    label: FeatureDrift | None = None
+    """The predicted classes; None if the reference does not have them."""
     features: list[FeatureDrift]
+
+    @property
+    def columns(self) -> list[FeatureDrift]:
+        """All of them, in the order of `Reference.columns`."""
+        return [*self.features, self.score, *([self.label] if self.label is not None else [])]
 
 
 class _Evidence(NamedTuple):
-    psi: float
-    ks: float
-    ks_error: float
-    jensen_shannon: float
-    wasserstein: float | None
     p_value: float
     psi_excess: float
     ks_excess: float
+    statistics: dict[str, float | None]
 
     @property
     def large(self) -> bool:
@@ -88,8 +115,8 @@ class _Evidence(NamedTuple):
 def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> ModelDrift:
     """Compare a window's counts with the reference; counts of several windows or workers may be added up first.
 
-    A column has drifted if its p-value survives Benjamini and Hochberg's procedure over all columns and the score, and
-    its PSI or its KS is at least `MIN_EFFECT` above the mean under no drift: with many rows every trifle is
+    A column has drifted if its p-value survives Benjamini and Hochberg's procedure over the features, the score and the
+    label, and its PSI or its KS is at least `MIN_EFFECT` above the mean under no drift: with many rows every trifle is
     significant, with few rows chance alone is large.
 
     Args:
@@ -112,18 +139,24 @@ def judge(reference: Reference, counts: Counts, *, alpha: float = ALPHA) -> Mode
         >>> [(column.name, column.severity) for column in judge(reference, window.counts()).features]
         [('a', 'none'), ('b', 'critical')]
     """
-    columns = [*reference.features, reference.score]
+    columns = reference.columns
     cells = split_columns(columns, counts)
     found = [_weigh(column, live) for column, live in zip(columns, cells, strict=True)]
     p_values = [evidence.p_value if isinstance(evidence, _Evidence) else np.nan for evidence in found]
     rejected = benjamini_hochberg(p_values, alpha).tolist()
-    level = alpha / len(columns)  # Bonferroni: a share that is off is off by far
-    *features, score = (
-        _report(column, live, evidence, significant=significant, missing_drift=_misses(column, live, level))
+    level = alpha / (QUALITY_TESTS * len(columns))  # Bonferroni: a share that is off is off by far
+    reports = [
+        _report(column, live, evidence, significant=significant, level=level)
         for column, live, evidence, significant in zip(columns, cells, found, rejected, strict=True)
+    ]
+    width = len(reference.features)
+    return ModelDrift(
+        n=int(cells[-1].sum()),
+        severity=max((drift.severity for drift in reports), key=SEVERITIES.index),
+        score=reports[width],
+        label=reports[width + 1] if reference.label is not None else None,
+        features=[_with_outside(*known, level) for known in zip(reports[:width], columns, cells, strict=False)],
     )
-    worst = max((drift.severity for drift in (*features, score)), key=SEVERITIES.index)
-    return ModelDrift(n=int(cells[-1].sum()), severity=worst, score=score, features=features)
 
 
 def split_columns(columns: list[FeatureReference], counts: Counts) -> list[Counts]:
@@ -138,26 +171,48 @@ def _weigh(column: FeatureReference, cells: Counts) -> _Evidence | str:
     """Measure one column, or say why it cannot be measured."""
     reference, live = np.asarray(column.counts, dtype=np.int64), cells[:-1]
     n, m = int(live.sum()), int(reference.sum())
+    starts = group_starts(column)
     if m < 2 * MIN_ROWS_PER_BIN:
         return f"the reference has {m} values, {2 * MIN_ROWS_PER_BIN} are needed"
-    if not column.edges:
-        return "constant in the reference"
+    if starts.size < 2 and column.kind == "category":
+        return f"no category has {MIN_ROWS_PER_BIN} rows in the reference"
+    if len(column.edges) < 2 and column.kind != "category":
+        return "the reference has no finite range"
     if n < MIN_VALUES:
         return f"{MIN_VALUES - n} more values needed: {n} of {MIN_VALUES}, and {cells[-1]} rows without one"
-    starts = merge_groups(reference)
     few_reference, few_live = np.add.reduceat(reference, starts), np.add.reduceat(live, starts)
-    index, distance = psi(few_reference, few_live), ks(reference, live)
-    p_value = TESTS * min(psi_p_value(few_reference, few_live), ks_p_value(distance, n, m))
+    index, p_value = psi(few_reference, few_live), _table_p_value(few_reference, few_live)
+    statistics: dict[str, float | None] = {
+        "psi": index,
+        "jensen_shannon": jensen_shannon(few_reference, few_live),
+    }
+    distance = None
+    if column.kind == "category":
+        statistics["chi2"] = chi2(few_reference, few_live)
+    else:
+        distance = ks(reference, live)
+        p_value = min(TESTS * min(p_value, ks_p_value(distance, n, m)), 1.0)
+        statistics |= {
+            "ks": distance,
+            "ks_error": ks_error(reference, live),
+            "wasserstein": wasserstein(column.edges, reference, live) if len(column.edges) > 2 else None,
+        }
     return _Evidence(
-        psi=index,
-        ks=distance,
-        ks_error=ks_error(reference, live),
-        jensen_shannon=jensen_shannon(few_reference, few_live),
-        wasserstein=wasserstein(column.edges, reference, live),
-        p_value=min(p_value, 1.0),
-        psi_excess=index - null_psi(starts.size, n, m),
-        ks_excess=distance - null_ks(n, m),
+        p_value=p_value,
+        psi_excess=index - null_psi(int(((few_reference + few_live) > 0).sum()), n, m),
+        ks_excess=distance - null_ks(n, m) if distance is not None else 0.0,
+        statistics=statistics,
     )
+
+
+def _table_p_value(reference: Counts, counts: Counts) -> float:
+    """The larger p-value of two tests of one table with the same limit: each errs where the other one does not.
+
+    The likelihood ratio rejects too often where a cell that should have a few rows has none (3 times at 0.01 for cells
+    of 0.07, m = 50, n = 10⁵), Pearson's statistic where a cell that should have hardly any has a few (17 times at
+    0.001). The larger of the two stayed within 1.4 times 0.01 for 2 to 20 cells, m from 50 to 10⁶, n from 100 to 10⁵.
+    """
+    return max(psi_p_value(reference, counts), chi2_p_value(reference, counts))
 
 
 def _misses(column: FeatureReference, cells: Counts, level: float) -> bool:
@@ -167,11 +222,30 @@ def _misses(column: FeatureReference, cells: Counts, level: float) -> bool:
     if rows.min() < MIN_VALUES:
         return False
     before, now = table[:, 1] / rows
-    return bool(abs(now - before) >= MIN_MISSING and psi_p_value(*table) <= level)
+    return bool(abs(now - before) >= MIN_MISSING and _table_p_value(*table) <= level)
+
+
+def _with_outside(report: FeatureDrift, column: FeatureReference, cells: Counts, level: float) -> FeatureDrift:
+    """Add what share of a feature's values lies where the reference has none, if there is such a place."""
+    ends = [len(column.counts) - 1] if column.kind == "category" else [0, len(column.counts) - 1]
+    empty = [end for end in ends if column.counts[end] == 0]
+    n, m = report.n, sum(column.counts)
+    if not n or not m or not empty:
+        return report
+    spare = column.counts.count(1) if column.kind == "category" else 1
+    outside = int(cells[empty].sum())
+    chance = outside_by_chance(m, spare)
+    enough = n >= MIN_VALUES and m >= 2 * MIN_ROWS_PER_BIN and outside / n - chance >= MIN_OUTSIDE
+    return msgspec.structs.replace(
+        report,
+        outside=outside / n,
+        outside_chance=chance,
+        outside_drift=enough and outside_p_value(outside, n, m, spare) <= level,
+    )
 
 
 def _report(
-    column: FeatureReference, cells: Counts, evidence: _Evidence | str, *, significant: bool, missing_drift: bool
+    column: FeatureReference, cells: Counts, evidence: _Evidence | str, *, significant: bool, level: float
 ) -> FeatureDrift:
     n, rows = int(cells[:-1].sum()), int(cells.sum())
     report = FeatureDrift(
@@ -179,19 +253,24 @@ def _report(
         kind=column.kind,
         n=n,
         missing=int(cells[-1]) / rows if rows else None,
-        missing_drift=missing_drift,
+        missing_drift=_misses(column, cells, level),
+        categories=_shares(column, cells[:-1]) if column.kind == "category" else [],
     )
     if isinstance(evidence, str):
         return msgspec.structs.replace(report, reason=evidence)
     drift = significant and evidence.large
     return msgspec.structs.replace(
         report,
-        psi=evidence.psi,
-        ks=evidence.ks,
-        ks_error=evidence.ks_error,
         p_value=evidence.p_value,
         drift=drift,
         severity=evidence.severity if drift else "none",
-        jensen_shannon=evidence.jensen_shannon,
-        wasserstein=evidence.wasserstein,
+        **evidence.statistics,
     )
+
+
+def _shares(column: FeatureReference, live: Counts) -> list[CategoryShare]:
+    n, m = max(int(live.sum()), 1), max(sum(column.counts), 1)
+    return [
+        CategoryShare(name=name, reference=then / m, current=now / n)
+        for name, then, now in zip([*column.categories, OTHER], column.counts, live.tolist(), strict=True)
+    ]

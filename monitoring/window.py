@@ -48,23 +48,28 @@ class RowCounter:
     """Turns blocks of rows and scores into counts, one vector for all columns of a reference."""
 
     def __init__(self, reference: Reference) -> None:
-        """Lay the cells out: each feature's bins and missing count, the score's last."""
-        self._bins = Bins([column.edges for column in (*reference.features, reference.score)], reference.dtype)
+        """Lay the cells out: each feature's bins and missing count, then the score's, then the label's."""
+        columns = reference.columns
+        self._bins = Bins(
+            [column.marks for column in columns], reference.dtype, [column.kind == "category" for column in columns]
+        )
         self._features = len(reference.features)
-        self._score_cells = len(reference.score.counts) + 1
+        self._labelled = reference.label is not None
+        self._last_cells = len(columns[-1].counts) + 1
         self.size = self._bins.size
 
     def zeros(self) -> Counts:
         """Make an empty count vector [size]."""
         return self._bins.zeros()
 
-    def add(self, counts: Counts, rows: ArrayLike, scores: ArrayLike) -> None:
-        """Count one block in place; neither array is kept or changed.
+    def add(self, counts: Counts, rows: ArrayLike, scores: ArrayLike, labels: ArrayLike | None = None) -> None:
+        """Count one block in place; no array is kept or changed.
 
         Args:
             counts: [size].
             rows: [n, features], any n; NaN counts as missing.
             scores: [n], likewise.
+            labels: [n], the predicted classes as `build_reference` takes them; needed if the reference has a label.
 
         Raises:
             ValueError: the shapes do not fit each other or the reference. Nothing was counted.
@@ -72,11 +77,17 @@ class RowCounter:
         block, score = as_seen(rows, self._bins.dtype), as_seen(scores, self._bins.dtype)
         if block.ndim != 2 or block.shape[1] != self._features or score.shape != block.shape[:1]:
             raise ValueError(f"need rows [n, {self._features}] and scores [n], got {block.shape} and {score.shape}")
-        self._bins.count(counts, [*block.T, score])
+        columns = [*block.T, score]
+        if self._labelled:
+            label = as_seen(labels if labels is not None else [], self._bins.dtype)
+            if label.shape != score.shape:
+                raise ValueError(f"need labels [n], got {label.shape} for {score.size} rows")
+            columns.append(label)
+        self._bins.count(counts, columns)
 
     def rows(self, counts: Counts) -> int:
-        """Tell how many rows were counted: every row has a score, or lacks one."""
-        return int(counts[-self._score_cells :].sum())
+        """Tell how many rows were counted: every row has a value in the last column, or lacks one."""
+        return int(counts[-self._last_cells :].sum())
 
 
 def add_newest(
@@ -150,7 +161,7 @@ class DriftWindow:
         epochs = sum(start >= since for start in self._epochs) if since is not None else 0
         return f"DriftWindow(rows={self._counter.rows(counts)}, epochs={epochs})"
 
-    def add(self, rows: ArrayLike, scores: ArrayLike) -> None:
+    def add(self, rows: ArrayLike, scores: ArrayLike, labels: ArrayLike | None = None) -> None:
         """Count one block of rows into the current epoch, as `RowCounter.add` does.
 
         Raises:
@@ -164,10 +175,10 @@ class DriftWindow:
             # The others are never needed again: rows only come to newer epochs.
             kept = [old for old in self._epochs.values() if since is not None and since <= old.start <= start]
             self._epochs = {old.start: old for old in [*kept, span]}
-        self._counter.add(span.counts, rows, scores)
+        self._counter.add(span.counts, rows, scores, labels)
 
     def counts(self) -> Counts:
-        """Add up the window's epochs: each feature's bins and missing count, the score's last; merges by addition."""
+        """Add up the window's epochs: the cells of each column of the reference; merges by addition."""
         return self._newest()[1]
 
     def verdict(self) -> ModelDrift:

@@ -33,6 +33,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Display names of the classes, in the classes' sorted order; empty: the classes as text."""
     ignore: tuple[str, ...] = ()
     """Columns that are no features: ids, times."""
+    categories: tuple[str, ...] = ()
+    """Columns whose whole numbers are codes of categories, not quantities; boolean columns are categories anyway."""
     revision: str | None = None
     """Where the data stands in its own version control; goes into the model file as it is."""
 

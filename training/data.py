@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from training.config import DataConfig
 
-Kind: TypeAlias = Literal["float", "int"]
+Kind: TypeAlias = Literal["float", "int", "category"]
 
 __all__ = ["Dataset", "load_dataset", "write_csv"]
 
@@ -40,6 +40,7 @@ class Dataset:
     """[n], index into `classes`."""
     columns: tuple[str, ...]
     kinds: tuple[Kind, ...]
+    """Of columns: a category holds whole numbers that stand for something, 0 and 1 for a boolean."""
     target: str
     """Name of the class column."""
     classes: tuple[bool | int | str, ...]
@@ -77,19 +78,22 @@ def load_dataset(config: DataConfig) -> Dataset:
         return _breast_cancer(config)
     frame = _read(Path(config.source))
     target = str(config.target)
-    for column in (target, *config.ignore):
+    for column in (target, *config.ignore, *config.categories):
         if column not in frame.columns:
             raise DataError(f"{config.source} has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
     classes, codes = _classes(frame[target])
     features = frame.drop(columns=[target, *config.ignore])
     if not features.shape[1]:
         raise DataError(f"{config.source} has no column left to learn from beside {target!r}")
+    unused = [column for column in config.categories if column not in features.columns]
+    if unused:
+        raise DataError(f"data.categories names {unused[0]!r}, which is no feature; it is the target or ignored")
     return Dataset(
         source=config.source,
         rows=np.column_stack([_numbers(features[column]) for column in features.columns]),
         codes=codes,
         columns=tuple(map(str, features.columns)),
-        kinds=tuple("float" if features[column].dtype.kind == "f" else "int" for column in features.columns),
+        kinds=tuple(_kind(features[column], config.categories) for column in features.columns),
         target=target,
         classes=classes,
         labels=_labels(config, classes),
@@ -100,7 +104,7 @@ def write_csv(dataset: Dataset, path: Path, index: npt.NDArray[np.int64] | None 
     """Write rows and classes (all, or those at `index`) as CSV that reads back to the same doubles."""
     picks = np.arange(len(dataset.rows)) if index is None else index
     columns = [
-        values.astype(np.int64).tolist() if kind == "int" else values.tolist()
+        values.tolist() if kind == "float" else values.astype(np.int64).tolist()
         for values, kind in zip(dataset.rows[picks].T, dataset.kinds, strict=True)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,6 +200,19 @@ def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:
         what = "a value is missing; fill it" if np.isnan(values[row]) else f"{values[row]!r} does not fit; bound it"
         raise DataError(f"column {column.name!r}, row {row + 1}: {what}, or drop the row")
     return np.asarray(values, dtype=np.float64)
+
+
+def _kind(column: pd.Series, categories: tuple[str, ...]) -> Kind:
+    if column.name not in categories:
+        return {"b": "category", "f": "float"}.get(column.dtype.kind, "int")  # type: ignore[return-value]
+    values = column.to_numpy(dtype=np.float64)
+    odd = np.flatnonzero(values != np.floor(values))
+    if odd.size:
+        raise DataError(
+            f"column {column.name!r}, row {odd[0] + 1}: {values[odd[0]]} is no code of a category; number the"
+            f" categories, or take the column out of data.categories"
+        )
+    return "category"
 
 
 def _labels(config: DataConfig, classes: tuple[bool | int | str, ...]) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ class RunLog:
 
         path = Path(dataset.source)
         source = {"uri": path.absolute().as_uri()} if path.suffix else {"name": dataset.source}
-        types = {"float": "double", "int": "long"}
+        types = {"float": "double", "int": "long", "category": "long"}
         schema = [
             {"type": types[kind], "name": name, "required": True}
             for name, kind in zip(dataset.columns, dataset.kinds, strict=True)

@@ -12,7 +12,7 @@ from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError
 from gateway.observe.base import Condition, key_of
 from gateway.verdicts import Window, judge_window
 from monitoring.alarm import evidence, severities
-from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT, MIN_MISSING
+from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT, MIN_MISSING, MIN_OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,12 +84,20 @@ class DriftWindows:
     def _evidence(self, verdict: ModelDrift, kind: Kind) -> Iterator[Evidence]:
         for column in evidence(verdict, kind, most=len(verdict.features)):
             if kind == "data_quality":
-                yield Evidence(
-                    name=column.name, statistic="missing", value=column.missing or 0.0, threshold=MIN_MISSING,
-                    n=column.n, window_s=self._window_s,
-                )  # fmt: skip
+                yield self._lack(column)
             elif column.severity != "none":
                 yield self._shift(column)
+
+    def _lack(self, column: FeatureDrift) -> Evidence:
+        missing = column.missing_drift
+        return Evidence(
+            name=column.name,
+            statistic="missing" if missing else "outside",
+            value=(column.missing if missing else column.outside) or 0.0,
+            threshold=MIN_MISSING if missing else MIN_OUTSIDE,
+            n=column.n,
+            window_s=self._window_s,
+        )
 
     def _shift(self, column: FeatureDrift) -> Evidence:
         by_psi = column.severity == "critical" or (column.psi or 0.0) >= (column.ks or 0.0)

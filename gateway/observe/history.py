@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,7 +10,7 @@ import numpy as np
 from gateway.counts import EPOCH_S
 from gateway.verdicts import DriftReport, Judged, Window, add_up, find_past, judge_window, report_of
 from monitoring import judge
-from monitoring.psi import merge_groups
+from monitoring.groups import group_names, group_starts
 from monitoring.verdict import split_columns
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     report: DriftReport
     horizon_s: float
     columns: list[Column]
-    """Each feature, then the score."""
+    """Each feature, then the score and the label."""
     course: list[Point]
 
 
@@ -73,7 +72,7 @@ def history_of(root: Path, model: str, version: str | None, horizon_s: float, no
     reference = counts.reference()
     since, total = add_up(counts, reference, Window(horizon_s), now=now)
     judged = Judged(since, judge(reference, total))
-    columns = [*reference.features, reference.score]
+    columns = reference.columns
     return History(
         report=report_of(model, served.version, counts.folder.name, judged),
         horizon_s=horizon_s,
@@ -86,27 +85,18 @@ def history_of(root: Path, model: str, version: str | None, horizon_s: float, no
 
 def _column(column: FeatureReference, live: Counts) -> Column:
     before = np.asarray(column.counts, dtype=np.int64)
-    starts = merge_groups(before)
+    starts = group_starts(column)
     few_before, few_live = np.add.reduceat(before, starts), np.add.reduceat(live, starts)
     groups = [
         Group(label=label, reference=float(then), current=float(now))
         for label, then, now in zip(
-            _labels(column.edges, starts.tolist()),
+            group_names(column),
             few_before / max(few_before.sum(), 1),
             few_live / max(few_live.sum(), 1),
             strict=True,
         )
     ]
     return Column(name=column.name, groups=groups)
-
-
-def _labels(edges: list[float], starts: list[int]) -> list[str]:
-    """Ranges between the groups' outer edges; a value that equals an edge is in the group below."""
-    cuts = [edges[start - 1] for start in starts[1:]]
-    if not cuts:
-        return ["all"]
-    inner = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(cuts)]
-    return [f"up to {cuts[0]:.4g}", *inner, f"above {cuts[-1]:.4g}"]
 
 
 def _course(counts: ModelCounts, reference: Reference, horizon_s: float, now: float) -> list[Point]:
@@ -116,8 +106,7 @@ def _course(counts: ModelCounts, reference: Reference, horizon_s: float, now: fl
     points = []
     for start in np.arange(end - horizon_s // step * step, end, step).tolist():
         judged = judge_window(counts, reference, Window(float(step)), now=start + step - EPOCH_S)
-        columns = [*judged.drift.features, judged.drift.score]
-        psi = {column.name: column.psi for column in columns if column.psi is not None}
+        psi = {column.name: column.psi for column in judged.drift.columns if column.psi is not None}
         if judged.drift.n:
             points.append(Point(start=start, n=judged.drift.n, psi=psi))
     return points

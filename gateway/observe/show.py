@@ -23,7 +23,7 @@ __all__ = ["page", "seconds_of", "show"]
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _COLOURS: Final = {"none": "", "warning": "yellow", "critical": "bold red"}
-_HEADS: Final = ("column", "n", "PSI", "KS", "p", "missing", "severity")
+_HEADS: Final = ("column", "n", "PSI", "KS", "p", "missing", "outside", "severity")
 _LINES: Final = 5
 """Columns whose course is drawn: those with the largest PSI."""
 _STYLE: Final = """
@@ -71,11 +71,12 @@ def show(history: History, *, as_json: bool) -> None:
     table = Table(_HEADS[0])
     for name in _HEADS[1:]:
         table.add_column(name, justify="right")
-    for column in _worst_first([*report.features, report.score]):
+    for column in _worst_first(report.columns):
         cells = (f"{column.n:,}", _number(column.psi), _number(column.ks), _number(column.p_value))
-        missing = "-" if column.missing is None else f"{column.missing:.1%}{' !' if column.missing_drift else ''}"
+        shares = ((column.missing, column.missing_drift), (column.outside, column.outside_drift))
+        quality = (f"{_share(share)}{' !' if drift else ''}" for share, drift in shares)
         verdict = column.reason or column.severity
-        table.add_row(plain(column.name), *cells, missing, plain(verdict), style=_COLOURS[column.severity])
+        table.add_row(plain(column.name), *cells, *quality, plain(verdict), style=_COLOURS[column.severity])
     console.print(table)
 
 
@@ -87,6 +88,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
 def _time(at: float | None) -> str:
     return "-" if at is None else datetime.fromtimestamp(at).astimezone().isoformat(" ", "minutes")
 
@@ -94,7 +99,7 @@ def _time(at: float | None) -> str:
 def page(history: History) -> str:
     """One HTML file: no script, no request to anywhere, for light and dark."""
     report = history.report
-    columns = _worst_first([*report.features, report.score])
+    columns = _worst_first(report.columns)
     histograms = {column.name: column for column in history.columns}
     title = f"Drift of {escape(report.model)} version {escape(report.version)}"
     return f"""<!doctype html>
@@ -119,12 +124,16 @@ def page(history: History) -> str:
 
 def _row(column: FeatureDrift) -> str:
     numbers = "".join(f"<td>{_number(value)}</td>" for value in (column.psi, column.ks, column.p_value))
-    missing = "-" if column.missing is None else f"{column.missing:.1%}"
-    quality = ' class="warning" title="another share than in the training data"' if column.missing_drift else ""
+    missing = _quality(column.missing, column.missing_drift, "another share than in the training data")
+    outside = _quality(column.outside, column.outside_drift, "the training data has no such values")
     return (
-        f'<tr class="{column.severity}"><td>{escape(column.name)}</td><td>{column.n:,}</td>{numbers}'
-        f"<td{quality}>{missing}</td><td>{escape(column.reason or column.severity)}</td></tr>"
+        f'<tr class="{column.severity}"><td>{escape(column.name)}</td><td>{column.n:,}</td>{numbers}{missing}{outside}'
+        f"<td>{escape(column.reason or column.severity)}</td></tr>"
     )
+
+
+def _quality(share: float | None, drift: bool, title: str) -> str:  # noqa: FBT001 - private, named by its value
+    return f'<td class="warning" title="{title}">{_share(share)}</td>' if drift else f"<td>{_share(share)}</td>"
 
 
 def _histogram(column: Column) -> str:

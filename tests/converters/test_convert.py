@@ -29,7 +29,7 @@ from converters import ConversionError, GoldenMismatch, ParityError, check_golde
 from converters.conversion import SCORE_OUTPUT, TARGET_OPSET
 from converters.golden import choose_golden
 from converters.numbers import decode_rows
-from converters.session import score, score_of
+from converters.session import label_of, score, score_of
 
 CANDIDATES = {
     "forest-100x5": lambda: RandomForestClassifier(100, max_depth=5, random_state=0),
@@ -297,7 +297,6 @@ def test_estimator_fitted_on_a_frame_is_judged_without_a_warning(build):
     [
         ({"names": ["a"] * 12}, "two columns are named 'a'"),
         ({"names": ["a", "b"]}, r"training rows have shape \(150, 12\), expected \[1 or more, 2 columns\]"),
-        ({"kind": "category"}, "column 'c0' is a category"),
         ({"labels": ["only one"]}, "1 labels for 2 classes"),
         ({"tolerance": 0.1}, r"tolerance must be above 0 and at most 0\.001, not 0\.1"),
         ({"tolerance": float("nan")}, "tolerance must be above 0"),
@@ -381,3 +380,26 @@ def test_watched_score_is_the_last_class_of_two_and_the_largest_of_more():
     three = score_of(np.float32([[0.25, 0.5, 0.25]]))
 
     assert (two.tolist(), three.tolist(), two.dtype) == ([0.75], [0.5], np.float64)
+
+
+def test_watched_label_is_the_class_of_the_largest_probability():
+    """As its place; the first one of equals, and none where there is no answer."""
+    two = label_of(np.float32([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25], [np.nan, np.nan]]))
+    three = label_of(np.float32([[0.25, 0.5, 0.25], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6], [0.5, np.nan, 0.5]]))
+
+    assert two.tolist() == pytest.approx([1, 0, 0, np.nan], nan_ok=True)
+    assert three.tolist() == pytest.approx([1, 0, 2, np.nan], nan_ok=True)
+
+
+def test_a_category_is_profiled_by_its_codes_and_the_label_by_its_classes(build):
+    """Of the training rows the one, of the held-out rows the other; names of classes are their display names."""
+    rows, _ = smooth(300)
+    rows[:, 0] = np.arange(300) % 3
+    target = rows[:, 1] > 0.5
+    estimator = LogisticRegression().fit(rows, target)
+    metadata = build(estimator, rows, kind="category", labels=["no", "yes"]).metadata
+    label, column = metadata.reference.label, metadata.reference.features[0]
+
+    assert (column.kind, column.categories, column.counts) == ("category", ["0", "1", "2"], [50, 50, 50, 0])
+    predicted = np.bincount(estimator.predict(rows[150:]), minlength=2)
+    assert dict(zip(label.categories, label.counts, strict=False)) == {"no": predicted[0], "yes": predicted[1]}

@@ -155,6 +155,10 @@ def _golden(metadata, **changes):
         (lambda m: _signature(m, columns=(m.signature.columns[0],) * 30), "names a column twice"),
         (lambda m: _signature(m, columns=m.signature.columns[::-1]), "features are not the signature's columns"),
         (lambda m: _signature(m, columns=m.signature.columns[:-1]), "features are not the signature's columns"),
+        (
+            lambda m: _signature(m, columns=[replace(column, kind="int") for column in m.signature.columns]),
+            "features are not the signature's columns",
+        ),
         (lambda m: _signature(m, columns=()), "0 columns"),
         (lambda m: _signature(m, classes=(0, 1, 2)), "3 classes and 2 labels"),
         (lambda m: _signature(m, classes=(0,), labels=("a",)), "1 classes"),

@@ -25,10 +25,12 @@ ENTRY = Entry(version="1", sha256="a" * 64)
 
 @pytest.fixture
 def reference():
-    """Of two uniform columns and a uniform score."""
+    """Of two uniform columns, a uniform score and the class that follows from it."""
     rng = np.random.default_rng(1)
+    rows, scores = rng.random((500, 2)), rng.random(500)
+    names, kinds = ["a", "b"], ["float", "float"]
     return build_reference(
-        rng.random((500, 2)), rng.random(500), names=["a", "b"], kinds=["float", "float"], graph_sha256="00"
+        rows, scores, names=names, kinds=kinds, graph_sha256="00", labels=scores > 0.5, classes=("no", "yes")
     )
 
 
@@ -68,6 +70,19 @@ def test_rows_are_copied_so_that_the_batcher_may_reuse_its_block(feed):
     assert verdict.n == 300
     assert verdict.features[0].n == 300
     assert verdict.features[0].ks == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_predicted_classes_are_judged_with_the_rows(feed):
+    """A score that has moved up: other classes are predicted; a row without an answer has none."""
+    rows, scores = block(400)
+    scores = np.sqrt(np.sqrt(scores[:, 1]))
+    scores[:40] = np.nan
+    feed.put(rows, np.column_stack([1 - scores, scores]))
+    label = feed.verdict().drift.label
+    yes = next(share for share in label.categories if share.name == "yes")
+    assert (label.n, label.missing, label.severity) == (360, 0.1, "critical")
+    assert yes.current == pytest.approx((scores[40:] > 0.5).mean())
+    assert yes.reference == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_full_chunk_drops_rows_and_says_how_many(feed):
@@ -139,7 +154,7 @@ def test_the_verdict_is_that_of_all_processes(monitor, feed, model, reference, t
     counts = alone.zeros()
     for n, seed in ((300, 3), (200, 4)):
         rows, scores = block(n, seed)
-        alone.add(counts, rows, scores[:, 1])
+        alone.add(counts, rows, scores[:, 1], scores[:, 1] > 0.5)
     assert judge(reference, counts) == own.drift
     other = monitor.open(Entry(version="2", sha256="b" * 64), "m", model, settings)
     assert other.verdict().drift.n == 0
@@ -150,7 +165,7 @@ def test_rows_that_come_after_the_last_count_are_counted_at_the_end(monitor, fee
     feed.put(*block(30))
     monitor.stop()
     (spans,) = [ModelCounts(tmp_path / "counts" / ("a" * 64)).spans()]
-    assert sum(int(span.counts.sum()) for span in spans) == 90  # two columns and the score
+    assert sum(int(span.counts.sum()) for span in spans) == 120  # two columns, the score and the label
     assert feed.unshared == 0
 
 

@@ -75,22 +75,39 @@ def test_rules_that_always_or_never_fire_are_refused(wrong):
 
 
 def test_kinds_of_alarms_speak_of_their_own_columns():
-    """A feature that moved, one that lost its values, a score that did not."""
+    """A feature that moved, one that lost its values, one with a few impossible ones, a score that did not."""
     rng = np.random.default_rng(0)
-    names = ["calm", "moved", "gone"]
+    names = ["calm", "moved", "gone", "odd"]
     reference = build_reference(
-        rng.normal(size=(1000, 3)), rng.random(1000), names=names, kinds=["float"] * 3, graph_sha256="00"
+        rng.normal(size=(1000, 4)), rng.random(1000), names=names, kinds=["float"] * 4, graph_sha256="00"
     )
     counter = RowCounter(reference)
     counts = counter.zeros()
-    rows = rng.normal(size=(600, 3))
+    rows = rng.normal(size=(600, 4))
     rows[:, 1] += 1
     rows[:200, 2] = np.nan
+    rows[:60, 3] = -999
     counter.add(counts, rows, rng.random(600))
     verdict = judge(reference, counts)
     assert severities(verdict) == {"data_drift": "critical", "score_drift": "none", "data_quality": "warning"}
     assert [column.name for column in evidence(verdict, "data_drift")] == ["moved"]
-    assert [column.name for column in evidence(verdict, "data_quality")] == ["gone"]
+    assert [column.name for column in evidence(verdict, "data_quality")] == ["gone", "odd"]
     assert [column.name for column in evidence(verdict, "score_drift")] == ["score"]
     nothing = judge(reference, counter.zeros())
     assert severities(nothing) == {"data_drift": None, "score_drift": None, "data_quality": None}
+
+
+def test_other_predictions_are_a_drift_of_the_score():
+    """Also while the score, the largest probability of three, stays what it was."""
+    rng = np.random.default_rng(0)
+    reference = build_reference(
+        np.zeros((900, 1)), rng.random(900), names=["x"], kinds=["float"], graph_sha256="00",
+        labels=np.arange(900) % 3, classes=("a", "b", "c"),
+    )  # fmt: skip
+    counter = RowCounter(reference)
+    counts = counter.zeros()
+    counter.add(counts, np.zeros((300, 1)), rng.random(300), np.zeros(300))
+    verdict = judge(reference, counts)
+    assert (verdict.score.severity, verdict.label.severity, verdict.severity) == ("none", "critical", "critical")
+    assert severities(verdict)["score_drift"] == "critical"
+    assert [column.name for column in evidence(verdict, "score_drift")] == ["label"]

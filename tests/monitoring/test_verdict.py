@@ -29,23 +29,26 @@ def correlated(rng, n):
 def uniform_counts(rng, reference, n):
     """Count n rows of uniform values without making them: cell counts are multinomial between the edges."""
     cells = []
-    for column in (*reference.features, reference.score):
-        shares = np.diff([0.0, *column.edges, 1.0])
+    for column in reference.columns:
+        shares = np.diff(np.clip([0.0, *column.edges, 1.0], 0.0, 1.0))
         cells += [*rng.multinomial(n, shares), 0]
     return np.array(cells, dtype=np.int64)
 
 
 @pytest.mark.parametrize("m", [398, 5000])
 def test_without_drift_a_model_is_called_drifted_no_more_often_than_stated(m):
-    """300 windows of 31 columns at each size, over 20 references: at most 1 % of the windows have any drift."""
+    """1,800 windows of 31 columns over 20 references: at most 1 % have any drift, and about that at every size."""
     rng = np.random.default_rng(m)
     references = [reference_of(rng.random((m, 30)), rng.random(m)) for _ in range(20)]
+    total = 0
     for n in (50, 100, 300, 1000, 10_000, 100_000):
         false = 0
         for reference in references:
             verdicts = [judge(reference, uniform_counts(rng, reference, n)) for _ in range(15)]
             false += sum(any(column.drift for column in (*found.features, found.score)) for found in verdicts)
-        assert false <= 3, (n, false)
+        total += false
+        assert false <= 3 + 3 * np.sqrt(3), (n, false)
+    assert total <= 18
 
 
 def test_exactly_the_shifted_features_are_named():
@@ -127,20 +130,34 @@ def test_too_few_rows_answer_with_how_many_are_needed():
 
     assert first.reason is None
     assert second == FeatureDrift(
-        name="f1", kind="float", n=40, reason=second.reason, missing=80 / 120, missing_drift=True
+        name="f1",
+        kind="float",
+        n=40,
+        reason=second.reason,
+        missing=80 / 120,
+        missing_drift=True,
+        outside=0.0,
+        outside_chance=2 / 501,
     )
     assert second.reason == "60 more values needed: 40 of 100, and 80 rows without one"
 
 
-def test_constant_feature_says_that_it_cannot_be_judged():
-    """A constant has no bins to compare, and does not disturb its neighbours."""
-    rng = np.random.default_rng(11)
-    rows, live = rng.normal(size=(500, 2)), rng.normal(1, 1, size=(300, 2))
-    rows[:, 0] = 2.0
-    constant, shifted = verdict_of(reference_of(rows), live).features
+@pytest.mark.parametrize("draw", ["constant", "rare", "levels"])
+@pytest.mark.parametrize("changed", [0.0, 1.0, 0.3])
+def test_constants_and_nearly_constant_features_that_change_are_seen(draw, changed):
+    """A constant that becomes another value, a flag that is hardly ever set, a level that was rare."""
+    before, after = {"constant": (2.0, 2.5), "rare": (0.0, 1.0), "levels": (1.0, 2.0)}[draw]
+    rows = np.full((500, 1), before)
+    rows[:3, 0] = before if draw == "constant" else after
+    rows[3:250, 0] = before - 1 if draw == "levels" else before
+    live = rows[np.random.default_rng(11).integers(len(rows), size=300)]
+    (quiet,) = verdict_of(reference_of(rows), live).features
+    live[live == before] = np.where(np.random.default_rng(12).random((live == before).sum()) < changed, after, before)
+    (column,) = verdict_of(reference_of(rows), live).features
 
-    assert (constant.reason, constant.psi, constant.drift) == ("constant in the reference", None, False)
-    assert shifted.drift
+    assert (quiet.drift, quiet.reason) == (False, None)
+    assert column.drift == (changed > 0)
+    assert column.severity == ("critical" if changed else "none")
 
 
 def test_reference_with_too_few_values_says_so():

@@ -90,6 +90,39 @@ def test_ignored_columns_are_no_features(tmp_path, frame):
     assert _load(tmp_path / "rows.csv", ignore=("id",)).columns == ("size", "count")
 
 
+def test_booleans_and_declared_codes_are_categories(tmp_path, frame):
+    """Whatever the file; they read back as they were written."""
+    frame = frame.assign(flag=frame["size"] > 0)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    plain, csv = _load(tmp_path / "rows.csv"), _load(tmp_path / "rows.csv", categories=("count",))
+    parquet = _load(tmp_path / "rows.parquet", categories=("count",))
+
+    assert plain.kinds == ("float", "int", "category")
+    assert csv.kinds == parquet.kinds == ("float", "category", "category")
+    assert (csv.digest, set(csv.rows[:, 2])) == (parquet.digest, {0.0, 1.0})
+    assert csv.digest != plain.digest
+    again = _load(write_csv(csv, tmp_path / "again.csv"), categories=("count", "flag"))
+    assert (again.digest, again.kinds) == (csv.digest, csv.kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("size", ["'size'", "row 1", "no code of a category"]),
+        ("colour", ["no column 'colour'"]),
+        ("kind", ["data.categories", "'kind'", "no feature"]),
+    ],
+)
+def test_what_cannot_be_a_category_is_refused_by_name(tmp_path, frame, name, words):
+    """Measurements, columns that are not there, the target."""
+    frame.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError) as caught:
+        _load(tmp_path / "rows.parquet", categories=(name,))
+
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
 def test_labels_are_display_names_in_the_order_of_the_classes(tmp_path, frame):
     """Their number must be that of the classes."""
     frame.to_parquet(tmp_path / "rows.parquet")
