@@ -26,6 +26,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     window_s: int = 0
     """Seconds behind the value; 0 where it is of this moment."""
     severity: Literal["warning", "critical"] = "warning"
+    impact: float | None = None
+    """Of a feature: by how much its shift alone changes the mean score; None: not known."""
+
+    def __str__(self) -> str:
+        effect = "" if self.impact is None else f", score {self.impact:+.2g}"
+        return f"{self.name} ({self.statistic} {self.value:.3g}{effect})"
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +64,6 @@ def words(alert: Alert) -> str:
     who = f" of {alert.model}" + (f" version {alert.version}" if alert.version else "") if alert.model else ""
     kind = alert.kind.replace("_", " ") + (f" ({alert.about})" if alert.about else "")
     since = datetime.fromtimestamp(alert.started_at, UTC).isoformat()
-    rests_on = ", ".join(f"{found.name} ({found.statistic} {found.value:.3g})" for found in alert.evidence)
+    rests_on = ", ".join(map(str, alert.evidence))
     line = f"{alert.state}: {alert.severity} {kind}{who} since {since}" + (f": {rests_on}" if rests_on else "")
     return f"{line}. {alert.text}" if alert.text else line

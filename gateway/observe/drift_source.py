@@ -109,4 +109,5 @@ class DriftWindows:
             n=column.n,
             window_s=self._window_s,
             severity="critical" if column.severity == "critical" else "warning",
+            impact=column.impact,
         )
