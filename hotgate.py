@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import tomllib
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,7 @@ COMMANDS = {
     "release": ("gateway.cli", "release"),
     "rollback": ("deploy.cli", "rollback"),
     "serve": ("gateway.cli", "serve"),
+    "silence": ("gateway.cli", "silence"),
     "sync": ("gateway.cli", "sync"),
     "train": ("training.cli", "train"),
     "unpublish": ("gateway.cli", "unpublish"),
@@ -80,7 +82,7 @@ def load_settings(section: str, kind: type[S], environ: Mapping[str, str] = os.e
     try:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
-        raise SettingsError(f"[{section}] {error}{_given(str(error), values)}") from error
+        raise SettingsError(f"[{section}] {error}{_allowed(str(error), kind)}{_given(str(error), values)}") from error
 
 
 def _section(path: Path, section: str, *, required: bool) -> dict[str, Any]:
@@ -99,10 +101,20 @@ def _section(path: Path, section: str, *, required: bool) -> dict[str, Any]:
     return dict(values)
 
 
+def _allowed(message: str, kind: type[msgspec.Struct]) -> str:
+    """The keys that a table inside the section has, where a message of msgspec's is about one that it has not."""
+    found = re.search(r"unknown field .* - at `\$\.(\w+)", message)
+    if found is None:
+        return ""
+    hint = typing.get_type_hints(kind)[found[1]]
+    keys = next(part.__struct_fields__ for part in (hint, *typing.get_args(hint)) if hasattr(part, "__struct_fields__"))
+    return f", it has {', '.join(keys)}"
+
+
 def _given(message: str, values: Mapping[str, Any]) -> str:
     """The value that a message of msgspec's is about, which it leaves out; a secret's stays out."""
     found = re.search(r"`\$\.(\w+)", message)
-    if found is None or re.search("secret|token|password|key", found[1]):
+    if found is None or ", not " in message or re.search("secret|token|password|key", found[1]):
         return ""
     return f", not {values[found[1]]!r}" if found[1] in values else ""
 
@@ -158,6 +170,7 @@ SUMMARIES = {
     "release": "Lift the quarantine of a model version.",
     "rollback": "Put the version back that served before.",
     "serve": "Serve the models of the registry, or model files, over HTTP.",
+    "silence": "Have nobody told of alerts of the model NAME for a while.",
     "sync": "Keep the model store in step with the registry.",
     "train": "Train, compare and log candidates; convert the best one.",
     "unpublish": "Take a model out of the store.",

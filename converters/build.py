@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from converters.conversion import INPUT_NAME, SCORE_OUTPUT, convert
+from converters.effects import with_effects
 from converters.errors import ConversionError, ParityError
 from converters.golden import check_golden, choose_golden
 from converters.graph import graph_sha256, serialize, with_properties
@@ -90,18 +91,19 @@ def build_model_file(
     if not certificate.passed:
         raise ParityError(_explain(estimator, run, heldout_rows, adversarial, tolerance))
     probabilities = probabilities_of(estimator, heldout_rows)
+    reference = build_reference(
+        train_rows,
+        score_of(probabilities),
+        names=[column.name for column in columns],
+        kinds=[column.kind for column in columns],
+        graph_sha256=graph,
+        dtype=signature.dtype,
+        labels=label_of(probabilities),
+        classes=signature.labels,
+    )
     metadata = Metadata(
         signature=signature,
-        reference=build_reference(
-            train_rows,
-            score_of(probabilities),
-            names=[column.name for column in columns],
-            kinds=[column.kind for column in columns],
-            graph_sha256=graph,
-            dtype=signature.dtype,
-            labels=label_of(probabilities),
-            classes=signature.labels,
-        ),
+        reference=with_effects(reference, run, train_rows, heldout_rows),
         golden=choose_golden(heldout_rows, probabilities, graph),
         parity=certificate,
         provenance=provenance,

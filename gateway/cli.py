@@ -1,4 +1,4 @@
-"""`hotgate serve`, `sync`, `drift`, `export`, `release` and `unpublish`."""
+"""`hotgate serve`, `sync`, `drift`, `export`, `release`, `silence` and `unpublish`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 import click
 
 import hotgate
+from gateway.alerts import KINDS
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from gateway.alerts import Kind
     from gateway.settings import LogSettings
     from gateway.started import Started
     from gateway.store import ModelStore
 
-__all__ = ["drift", "export", "release", "serve", "sync", "unpublish"]
+__all__ = ["drift", "export", "release", "serve", "silence", "sync", "unpublish"]
 
 
 @click.command()
@@ -157,6 +159,48 @@ def release(name: str, version: int) -> None:
     store = ModelStore(hotgate.home() / "store")
     store.ask(Request(action="release", model=name, version=str(version), who=hotgate.user()))
     click.echo(f"asked the sidecar of {store.root} to look at {name} version {version} again")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--kind", type=click.Choice(KINDS), help="Only alerts of this kind; default: all.")
+@click.option("--feature", help="Only alerts that rest on these features alone, with * and ?; default: all.")
+@click.option("--for", "lasts", default="2h", show_default=True, help="How long: 90s, 15m, 6h, 7d; up to 90 days.")
+@click.option("--reason", help="Why; needed.")
+@click.option("--list", "as_list", is_flag=True, help="Print the silences that are not over.")
+@click.option("--end", "ended", metavar="ID", help="End one.")
+@click.option("--json", "as_json", is_flag=True, help="Print silences as JSON.")
+def silence(
+    name: str | None, kind: Kind | None, feature: str | None, lasts: str, reason: str | None, ended: str | None,
+    *, as_list: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Have nobody told of alerts of the model NAME for a while.
+
+    NAME may hold * and ?; '*' also means alerts about no model. They are recorded all the same, and what outlasts the
+    silence is told then. Exit code 1: there is no such silence, or it cannot be kept; 2: an option is wrong.
+    """
+    from gateway.observe.show import seconds_of
+    from gateway.observe.silences import Silences, show
+
+    if (name is not None) + as_list + (ended is not None) != 1:
+        raise click.UsageError("give one of NAME, --list and --end ID")
+    silences = Silences(hotgate.home() / "monitor" / "silences.json")
+    try:
+        if ended is not None:
+            if not silences.end(ended):
+                raise click.ClickException(f"no silence {ended!r} is active; hotgate silence --list shows them")
+            click.echo(f"silence {ended} is over")
+        elif name is None:
+            show(silences.active(), as_json=as_json)
+        elif not reason:
+            raise click.UsageError("a silence needs a --reason: it is kept with who asked for it")
+        else:
+            new = silences.add(
+                name, kind=kind, feature=feature, for_s=seconds_of(lasts), who=hotgate.user(), reason=reason
+            )
+            show([new], as_json=as_json)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.command()

@@ -18,6 +18,7 @@ from converters.session import label_of, score_of
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
 from gateway.errors import NotFound
+from gateway.losses import LossFile
 from gateway.verdicts import Window, judge_window
 from monitoring import RowCounter
 
@@ -127,8 +128,15 @@ class DriftFeed:
         self._shared = counts
         self._log = CountLog(counts, reference, self._counter.size, clock)
         self._window = window
+        self.dropped = 0
+        """Rows that found no room."""
         self.unshared = 0
         """Rows that were counted and that other processes cannot see; as of the last count."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the model file."""
+        return self._shared.folder.name
 
     @property
     def unlogged(self) -> int:
@@ -146,6 +154,7 @@ class DriftFeed:
             if end > len(chunk.rows):
                 if self._predictions is not None:
                     self._predictions.overrun += count
+                self.dropped += count
                 return count
             chunk.rows[start:end] = rows
             chunk.probabilities[start:end] = probabilities
@@ -227,6 +236,7 @@ class DriftMonitor:
         self._log = log
         self._feeds: list[DriftFeed] = []
         self._closing: deque[DriftFeed] = deque()
+        self._losses = LossFile(folder.parent / "losses")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -281,6 +291,7 @@ class DriftMonitor:
         self._close()
         if self._log is not None:
             self._log.close()
+        self._losses.remove()
 
     def _run(self) -> None:
         while not self._stop.wait(_INTERVAL_S):
@@ -292,10 +303,13 @@ class DriftMonitor:
             self._close()
             if self._log is not None:
                 self._log.rotate()
+            self._losses.tell(self._feeds)
 
     def _close(self) -> None:
         while self._closing:
+            feed = self._closing.popleft()
+            self._losses.let_go(feed)
             try:
-                self._closing.popleft().close()
+                feed.close()
             except Exception:  # noqa: BLE001 - as above
                 _log.exception("the last count failed")

@@ -105,7 +105,10 @@ def _bad(column: FeatureDrift) -> bool:
 
 
 def evidence(verdict: ModelDrift, kind: str, most: int = 5) -> list[FeatureDrift]:
-    """The columns that an alarm of that kind rests on, the largest shift first."""
+    """The columns that an alarm of that kind rests on, the largest shift first.
+
+    Of features, the one that moves the score most is first, where that is known.
+    """
     if kind == "data_quality":
         found = [feature for feature in verdict.features if _bad(feature)]
         return sorted(found, key=lambda feature: max(feature.missing or 0.0, feature.outside or 0.0), reverse=True)[
@@ -114,4 +117,4 @@ def evidence(verdict: ModelDrift, kind: str, most: int = 5) -> list[FeatureDrift
     if kind == "score_drift":
         return [column for column in _answers(verdict) if column.drift] or [verdict.score]
     found = [feature for feature in verdict.features if feature.drift]
-    return sorted(found, key=lambda feature: feature.psi or 0.0, reverse=True)[:most]
+    return sorted(found, key=lambda feature: (abs(feature.impact or 0.0), feature.psi or 0.0), reverse=True)[:most]

@@ -47,6 +47,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     categories: list[str]
     codes: list[float] = []
+    effects: list[float] = []
+    """Mean score by group of cells (`monitoring.groups`), as `monitoring.impact` takes it; empty: not known."""
 
     def __post_init__(self) -> None:
         """Refuse what was not made by `build_reference`: the model file may come from anywhere."""
@@ -62,6 +64,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.name}: edges must be finite and ascending")
         if not np.isfinite(self.codes).all() or len(set(self.codes)) != len(self.codes):
             raise ValueError(f"{self.name}: codes must be finite and distinct")
+        if not np.isfinite(self.effects).all():
+            raise ValueError(f"{self.name}: effects must be finite")
 
     @property
     def marks(self) -> list[float]:

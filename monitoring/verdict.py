@@ -10,6 +10,7 @@ import numpy as np
 from monitoring.chi2 import chi2, homogeneity_p_value
 from monitoring.distances import jensen_shannon, wasserstein
 from monitoring.groups import OTHER, group_starts
+from monitoring.impact import impact
 from monitoring.ks import ks, ks_error, ks_p_value, null_ks
 from monitoring.multiple import benjamini_hochberg
 from monitoring.outside import outside_by_chance, outside_p_value
@@ -50,7 +51,8 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     rests on. `severity` is `none` without drift, `critical` if PSI less its mean under no drift is at least
     `CRITICAL_PSI`, else `warning`. A category has `chi2` in place of KS, and `categories` with their shares.
 
-    `jensen_shannon` and `wasserstein` stand beside them and decide nothing (`monitoring.distances`).
+    `jensen_shannon` and `wasserstein` stand beside them and decide nothing (`monitoring.distances`), nor does `impact`,
+    the change of the mean score that comes from a feature's shift alone (`monitoring.impact`).
 
     Two questions of data quality, apart from `drift`, are asked of features. `missing` is the share of rows without a
     value, and `missing_drift` whether that differs from the reference's by more than chance and by at least
@@ -77,6 +79,7 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     outside: float | None = None
     outside_chance: float | None = None
     outside_drift: bool = False
+    impact: float | None = None
     categories: list[CategoryShare] = []
 
 
@@ -186,6 +189,8 @@ def _weigh(column: FeatureReference, cells: Counts) -> _Evidence | str:
         "psi": index,
         "jensen_shannon": jensen_shannon(few_reference, few_live),
     }
+    if len(column.effects) == starts.size:
+        statistics["impact"] = impact(column.effects, few_reference, few_live)
     distance = None
     if column.kind == "category":
         statistics["chi2"] = chi2(few_reference, few_live)

@@ -115,7 +115,7 @@ def test_variable_of_another_section_or_without_a_key_is_ignored(load):
         ("[room]\nworkers = 'many'", "[room] Expected `int`, got `str` - at `$.workers`, not 'many'"),
         ("[room]\nratio = -1.0", "[room] ratio must be at least 0, not -1"),
         ("[room]\nports = [80, 'http']", "at `$.ports[1]`, not [80, 'http']"),
-        ("[room]\ninner = {depth = 1}", "unknown field `depth` - at `$.inner`, not {'depth': 1}"),
+        ("[room]\ninner = {depth = 1}", "unknown field `depth` - at `$.inner`, it has level, not {'depth': 1}"),
         ("[room]\napi_key = 'hunter2'", "at `$.api_key`"),
         ("room = 3", "hotgate.toml: room must be a section, [room], not 3"),
         ("[[room]]\nworkers = 3", "must be a section, [room], not [{'workers': 3}]"),

@@ -13,9 +13,15 @@ import msgspec
 
 from gateway.beside import begin
 from gateway.counts import ModelCounts
-from gateway.observe.alarms import Alerter, AlertFile, Watch
+from gateway.observe.alarms import Alerter
+from gateway.observe.alert_file import AlertFile
+from gateway.observe.delivery import Delivery
+from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
 from gateway.observe.intake import Intake
+from gateway.observe.ops import Operations
+from gateway.observe.rules import Rules
+from gateway.observe.silences import Silences
 from gateway.observe.webhook import Webhook
 from gateway.store import replace_file
 from monitoring.alarm import AlarmRule
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.observe.alarms import Sink
+    from gateway.observe.base import Sink, Source
     from gateway.observe.predlog import PredictionKeeper
     from gateway.observe.settings import MonitorSettings
 
@@ -66,7 +72,19 @@ class Observer:
         rule = AlarmRule(severity=settings.severity, raise_after=settings.raise_after, clear_after=settings.clear_after)
         webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
         sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
-        self._alerter = Alerter(folder, Watch(rule, settings.window_s), sinks, clock)
+        self._sinks = {sink.name for sink in sinks}
+        sources: list[Source] = [
+            DriftWindows(folder / "counts", settings.window_s),
+            Operations(folder, folder.parent / "store", self._own_problems),
+        ]
+        self._alerter = Alerter(
+            folder,
+            sources,
+            Delivery(sinks, clock),
+            Rules(settings.rules, rule),
+            Silences(folder / "silences.json", clock),
+            clock,
+        )
         self._told: dict[str, str] = {}
         self._foldings: dict[Path, Folding] = {}
         self._settings = settings
@@ -83,10 +101,7 @@ class Observer:
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
             except OSError as error:
                 problems[folder.name] = f"counts are not folded: {error}"
-        try:
-            problems.update(self._alerter.look(folders))
-        except OSError as error:
-            problems["alarms"] = str(error)
+        problems.update(self._alerter.look())
         try:
             problem = self._keep_predictions()
         except OSError as error:
@@ -133,6 +148,10 @@ class Observer:
             clock=self._clock,
         )
         return Intake(self._folder, [keeper.take], self._clock), keeper
+
+    def _own_problems(self) -> dict[str, str]:
+        """What could not be done in the last pass, but for sinks, which have alarms of their own."""
+        return {name: problem for name, problem in self._told.items() if name not in self._sinks}
 
 
 def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None = None) -> int:

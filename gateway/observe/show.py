@@ -23,7 +23,7 @@ __all__ = ["page", "seconds_of", "show"]
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _COLOURS: Final = {"none": "", "warning": "yellow", "critical": "bold red"}
-_HEADS: Final = ("column", "n", "PSI", "KS", "p", "missing", "outside", "severity")
+_HEADS: Final = ("column", "n", "PSI", "KS", "p", "impact", "missing", "outside", "severity")
 _LINES: Final = 5
 """Columns whose course is drawn: those with the largest PSI."""
 _STYLE: Final = """
@@ -72,7 +72,8 @@ def show(history: History, *, as_json: bool) -> None:
     for name in _HEADS[1:]:
         table.add_column(name, justify="right")
     for column in _worst_first(report.columns):
-        cells = (f"{column.n:,}", _number(column.psi), _number(column.ks), _number(column.p_value))
+        numbers = (_number(column.psi), _number(column.ks), _number(column.p_value))
+        cells = (f"{column.n:,}", *numbers, _signed(column.impact))
         shares = ((column.missing, column.missing_drift), (column.outside, column.outside_drift))
         quality = (f"{_share(share)}{' !' if drift else ''}" for share, drift in shares)
         verdict = column.reason or column.severity
@@ -82,6 +83,10 @@ def show(history: History, *, as_json: bool) -> None:
 
 def _worst_first(columns: Iterable[FeatureDrift]) -> list[FeatureDrift]:
     return sorted(columns, key=lambda column: (column.drift, column.psi or 0.0), reverse=True)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
 
 
 def _number(value: float | None) -> str:
@@ -123,7 +128,8 @@ def page(history: History) -> str:
 
 
 def _row(column: FeatureDrift) -> str:
-    numbers = "".join(f"<td>{_number(value)}</td>" for value in (column.psi, column.ks, column.p_value))
+    shown = (_number(column.psi), _number(column.ks), _number(column.p_value), _signed(column.impact))
+    numbers = "".join(f"<td>{value}</td>" for value in shown)
     missing = _quality(column.missing, column.missing_drift, "another share than in the training data")
     outside = _quality(column.outside, column.outside_drift, "the training data has no such values")
     return (

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
+from harness import wait_until
 
-from gateway import drift
+from gateway import drift, losses
 from gateway.counts import ModelCounts
 from gateway.drift import DriftMonitor
 from gateway.errors import NotFound
+from gateway.losses import Losses, LossFile, read_losses
 from gateway.settings import GatewaySettings
 from gateway.store import Entry
 from monitoring import RowCounter, build_reference, judge
@@ -40,7 +44,7 @@ def model(reference):
 @pytest.fixture
 def monitor(tmp_path):
     """Of one worker."""
-    return DriftMonitor(tmp_path)
+    return DriftMonitor(tmp_path / "counts")
 
 
 @pytest.fixture
@@ -124,6 +128,8 @@ def test_one_broken_feed_does_not_silence_the_others(monitor, feed, monkeypatch,
     """Its error is logged, and the next feed is counted all the same."""
 
     class Broken:
+        sha256, dropped, unshared = "", 0, 0
+
         def count(self):
             raise RuntimeError("broken feed")
 
@@ -142,14 +148,14 @@ def test_one_broken_feed_does_not_silence_the_others(monitor, feed, monkeypatch,
 
 def test_the_verdict_is_that_of_all_processes(monitor, feed, model, reference, tmp_path):
     """Two workers, one of them gone, and one that has just begun: all say the same, and a restart forgets nothing."""
-    gone = DriftMonitor(tmp_path)
+    gone = DriftMonitor(tmp_path / "counts")
     settings = GatewaySettings(drift_window_rows=10**9)
     gone.open(ENTRY, "m", model, settings).put(*block(300, 3))
     gone.stop()
     feed.put(*block(200, 4))
     own = feed.verdict()
     assert own.drift.n == 500
-    fresh = DriftMonitor(tmp_path).open(ENTRY, "m", model, settings)
+    fresh = DriftMonitor(tmp_path / "counts").open(ENTRY, "m", model, settings)
     assert fresh.verdict() == own
     alone = RowCounter(reference)
     counts = alone.zeros()
@@ -184,7 +190,7 @@ def test_rows_that_come_after_the_last_count_are_counted_at_the_end(monitor, fee
     """A stop loses nothing."""
     feed.put(*block(30))
     monitor.stop()
-    (spans,) = [ModelCounts(tmp_path / ("a" * 64)).spans()]
+    (spans,) = [ModelCounts(tmp_path / "counts" / ("a" * 64)).spans()]
     assert sum(int(span.counts.sum()) for span in spans) == 120  # two columns, the score and the label
     assert feed.unshared == 0
 
@@ -199,7 +205,7 @@ def test_without_room_a_worker_speaks_for_itself_and_says_how_many_rows_nobody_e
     feed.put(*block(120))
     assert feed.verdict().drift.n == 120
     assert feed.unshared == 120
-    assert ModelCounts(tmp_path / ("a" * 64)).spans() == []
+    assert ModelCounts(tmp_path / "counts" / ("a" * 64)).spans() == []
 
 
 def test_a_count_that_fails_costs_its_rows_and_no_others(feed, monkeypatch):
@@ -225,3 +231,64 @@ def test_monitoring_can_be_switched_off(monitor, model, tmp_path):
     monitor.close(feed)
     monitor.stop()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_worker_loses_is_told_to_the_observer_while_it_runs(monitor, feed, model, tmp_path, monkeypatch):
+    """A generation that is gone still counts; a worker that stops takes its word along."""
+    monkeypatch.setattr(losses, "_PAUSE_S", 0.0)
+    other = monitor.open(Entry(version="2", sha256="b" * 64), "m", model, GatewaySettings())
+    monitor.start()
+
+    def lose(feed, rows):
+        with feed._counting:  # the thread waits here, so nothing makes room meanwhile
+            feed.put(*block(16_384))
+            assert feed.put(*block(rows)) == rows
+
+    def told(dropped):
+        found = [losses for _, losses in read_losses(tmp_path / "losses", time.time())]
+        return found == [Losses(dropped=dropped)]
+
+    lose(feed, 7)
+    wait_until(lambda: told({"a" * 64: 7}), what="a word on 7 lost rows")
+    monitor.close(feed)
+    lose(other, 2)
+    wait_until(lambda: told({"a" * 64: 7, "b" * 64: 2}), what="a word on 9 lost rows")
+    monitor.stop()
+    assert list((tmp_path / "losses").iterdir()) == []
+
+
+def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):
+    """At most every five seconds; what stays so, every minute; none are news only after some."""
+    now, one = [1000.0], SimpleNamespace(sha256="a", dropped=0, unshared=0)
+    file = LossFile(tmp_path / "losses", lambda: now[0])
+
+    def tell(seconds):
+        now[0] += seconds
+        before = {path: path.read_bytes() for path in (tmp_path / "losses").glob("*")}
+        for path in before:
+            path.write_bytes(b"")
+        file.tell([one])
+        return next((path.read_bytes() for path in (tmp_path / "losses").glob("*") if path.stat().st_size), None)
+
+    assert tell(60) is None
+    one.unshared = 3
+    assert msgspec.json.decode(tell(0), type=Losses) == Losses(unshared={"a": 3})
+    one.unshared = 0
+    assert tell(4) is None
+    assert msgspec.json.decode(tell(1), type=Losses) == Losses()
+    one.dropped = 2
+    assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 2})
+    assert tell(59) is None
+    assert tell(1) is not None
+    file.let_go(one)
+    one.dropped = 1
+    assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 3})
+
+
+def test_losses_that_cannot_be_written_stop_nothing(tmp_path):
+    """The disk may be what is wrong."""
+    (tmp_path / "losses").write_bytes(b"")
+    file = LossFile(tmp_path / "losses")
+    file.tell([SimpleNamespace(sha256="a", dropped=1, unshared=0)])
+    file.remove()
+    assert (tmp_path / "losses").read_bytes() == b""

@@ -7,6 +7,7 @@ import re
 import time
 from html.parser import HTMLParser
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -69,6 +70,23 @@ def test_an_older_version_is_shown_by_name(home):
     shown = json.loads(done.output)
     assert (shown["report"]["version"], shown["report"]["n"], shown["report"]["severity"]) == ("1", 1200, "none")
     assert json.loads(run("cancer", "--version", "1", "--since", "45m", "--json").output)["report"]["n"] == 0
+
+
+def test_the_impact_on_the_score_stands_beside_the_shift(home):
+    """Where the model file says what a feature does to the score, with its sign; a dash elsewhere."""
+    path = home / "monitor" / "counts" / ("2" * 64) / "reference.json"
+    features = [REFERENCE.features[0], msgspec.structs.replace(REFERENCE.features[1], effects=[0.1] * 5 + [0.0] * 5)]
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(REFERENCE, features=features)))
+    rows = run("cancer").output.splitlines()
+    moved, calm = (next(line for line in rows if name in line) for name in ("<moved>", "calm"))
+    assert re.search(r"-0\.0[1-5]\d", moved)
+    assert re.search(r" - ", calm)
+    shown = json.loads(run("cancer", "--json").output)["report"]["features"]
+    assert shown[0]["impact"] is None
+    assert -0.05 < shown[1]["impact"] < -0.01
+    page = home / "report.html"
+    run("cancer", "--html", str(page))
+    assert f"<td>{shown[1]['impact']:+.3f}</td>" in page.read_text()
 
 
 def test_json_is_the_verdict_of_the_api_with_histograms_and_course(home):

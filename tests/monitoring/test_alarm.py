@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,6 +73,26 @@ def test_rules_that_always_or_never_fire_are_refused(wrong):
     """With what they need."""
     with pytest.raises(ValueError, match="an alarm needs"):
         AlarmRule(**wrong)
+
+
+def test_of_drifted_features_the_one_that_moves_the_score_most_comes_first():
+    """Whatever its PSI; where that is not known, PSI decides."""
+    rng = np.random.default_rng(0)
+    reference = build_reference(
+        rng.normal(size=(1000, 2)), rng.random(1000), names=["large", "heavy"], kinds=["float"] * 2, graph_sha256="00"
+    )
+    counter = RowCounter(reference)
+    counts = counter.zeros()
+    counter.add(counts, rng.normal([2.0, -1.0], 1.0, size=(600, 2)), rng.random(600))
+    assert [column.name for column in evidence(judge(reference, counts), "data_drift")] == ["large", "heavy"]
+    effects = (np.linspace(0.5, 0.51, 10), np.linspace(0.2, 0.8, 10))
+    features = [
+        msgspec.structs.replace(column, effects=effect.tolist())
+        for column, effect in zip(reference.features, effects, strict=True)
+    ]
+    found = evidence(judge(msgspec.structs.replace(reference, features=features), counts), "data_drift")
+    assert [column.name for column in found] == ["heavy", "large"]
+    assert found[0].impact < -0.1 < 0 < found[1].impact < 0.01
 
 
 def test_kinds_of_alarms_speak_of_their_own_columns():
