@@ -16,8 +16,8 @@ import numpy as np
 from converters.session import score_of
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
-from gateway.verdicts import Window, judge_window
-from monitoring import RowCounter
+from gateway.verdicts import Judged, Window, add_up
+from monitoring import RowCounter, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from converters.modelfile import Metadata
     from gateway.settings import GatewaySettings
     from gateway.store import Entry
-    from gateway.verdicts import Judged
-    from monitoring import Reference
+    from monitoring import Counts, Reference
 
 __all__ = ["DriftFeed", "DriftMonitor"]
 
@@ -60,7 +59,7 @@ class DriftFeed:
         self._counting = threading.Lock()
         self._filling = _Chunk(width, classes)
         self._spare = _Chunk(width, classes)
-        self._reference = reference
+        self.reference = reference
         self._counter = RowCounter(reference)
         self._shared = counts
         self._log = CountLog(counts, reference, self._counter.size, clock)
@@ -108,11 +107,16 @@ class DriftFeed:
         Raises:
             UnreadableCountsError: as `ModelCounts.spans`.
         """
+        since, total = self.total(horizon_s)
+        return Judged(since, judge(self.reference, total))
+
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+        """When the verdict's window begins, and the counts in it; arguments and errors as there."""
         self.count()
         with self._counting:
             unshared, now = self._log.unshared(), self._log.now
         window = self._window if horizon_s is None else Window(horizon_s)
-        return judge_window(self._shared, self._reference, window, now=now, unshared=unshared)
+        return add_up(self._shared, self.reference, window, now=now, unshared=unshared)
 
     def close(self) -> None:
         """Count what is left, and let go; nothing may be put in any more."""
