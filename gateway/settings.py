@@ -50,6 +50,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Rows over which drift is judged, 100 or more: the newest epochs that hold as many."""
     drift_horizon_s: float = 3600.0
     """Age after which rows no longer count for drift, in seconds, 10 or more."""
+    page: bool = True
+    """Whether there is a live page at `/`, and `/events`, which feeds it."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming key, bound and value."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.course import step_seconds, steps_of
+from gateway.course import step_of, step_seconds
 from gateway.histogram import Group, groups_of
 from gateway.verdicts import DriftReport, Judged, Window, add_up, find_past, report_of
 from monitoring import judge
@@ -66,20 +66,25 @@ def history_of(root: Path, model: str, version: str | None, horizon_s: float, no
             Column(name=column.name, groups=groups_of(column, cells[:-1]))
             for column, cells in zip(columns, split_columns(columns, total), strict=True)
         ],
-        course=_course(counts, reference, horizon_s, now),
+        course=_course(counts, reference, served.version, horizon_s, now),
     )
 
 
-def _course(counts: ModelCounts, reference: Reference, horizon_s: float, now: float) -> list[Point]:
+def _course(counts: ModelCounts, reference: Reference, version: str, horizon_s: float, now: float) -> list[Point]:
     step_s = step_seconds(horizon_s)
     end = now // step_s * step_s
     begin = end - horizon_s // step_s * step_s
     names = [column.name for column in (*reference.features, reference.score)]
+    spans = counts.spans(begin)
+    steps = (
+        step_of(spans, reference, version, start=start, step_s=step_s) for start in range(int(begin), int(end), step_s)
+    )
     return [
         Point(
             start=step.start,
             n=step.n,
             psi={name: value for name, value in zip(names, step.psi, strict=True) if value is not None},
         )
-        for step in steps_of(counts.spans(begin), reference, begin=begin, end=end, step_s=step_s)
+        for step in steps
+        if step is not None
     ]
