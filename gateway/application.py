@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
@@ -19,6 +20,9 @@ from gateway.express import EMPTY_BODY, EXPRESS, ExpressTable, takes
 from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
+from gateway.page.routes import page_routes
+from gateway.page.sampler import Sampler
+from gateway.page.streams import Streams
 from gateway.process import end_with_parent, listen_for_signals, schedule_as_batch, stop_accepting
 from gateway.reply import CLOSE, Reply
 from gateway.routes import plain_routes, scoring_routes
@@ -49,9 +53,12 @@ class Gateway(Litestar):
         marked = scoring_routes(self.worker)
         self._max_body = config.settings.max_body_bytes
         self._started_fd = config.started_fd
+        self._streams = Streams(lambda: Sampler(self.worker, Path(config.store), Path(config.monitor)))
         super().__init__(
-            [handler for _, handler in marked] + plain_routes(self.worker),
-            lifespan=[lambda _app: self.worker.running()],
+            [handler for _, handler in marked]
+            + plain_routes(self.worker)
+            + (page_routes(self._streams) if config.settings.page else []),
+            lifespan=[lambda _app: self.worker.running(), lambda _app: self._streams.running()],
             exception_handlers={
                 GatewayError: self._on_error,
                 HTTPException: self._on_litestar_error,
@@ -89,7 +96,7 @@ class Gateway(Litestar):
         """Start, while the server does not take connections yet."""
         if self.worker.settings.batch_scheduling:
             schedule_as_batch()
-        end_with_parent(loop)
+        end_with_parent(loop, self._streams.close)
         listen_for_signals(loop, lambda: self._drain(loop))
         self.worker.turns = self._turns(loop)
         self._life.start(loop)
@@ -127,6 +134,7 @@ class Gateway(Litestar):
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         self.worker.drain()
+        self._streams.close()
         loop.call_later(self.worker.settings.drain_s, stop_accepting)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:

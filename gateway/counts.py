@@ -44,6 +44,7 @@ __all__ = [
     "Served",
     "UnreadableCountsError",
     "find_counts",
+    "find_versions",
     "free",
     "read_live",
     "unfold",
@@ -370,11 +371,17 @@ def find_counts(root: Path, model: str, version: str | None = None) -> tuple[Ser
         model: its name.
         version: of the registry.
     """
+    found = (pair for pair in find_versions(root, model) if version in {None, pair[0].version})
+    return next(found, None)
+
+
+def find_versions(root: Path, model: str) -> list[tuple[Served, ModelCounts]]:
+    """The counts of all versions of a model, the one that began to serve last first; arguments as `find_counts`."""
     found = [
         (served, counts)
         for folder in (root.iterdir() if root.is_dir() else ())
         for counts in [ModelCounts(folder)]
         for served in counts.served()
-        if served.model == model and version in {None, served.version}
+        if served.model == model
     ]
-    return max(found, key=lambda pair: pair[0].since, default=None)
+    return sorted(found, key=lambda pair: pair[0].since, reverse=True)

@@ -19,8 +19,8 @@ from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
 from gateway.errors import NotFound
 from gateway.losses import LossFile
-from gateway.verdicts import Window, judge_window
-from monitoring import RowCounter
+from gateway.verdicts import Judged, Window, add_up
+from monitoring import RowCounter, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from gateway.settings import GatewaySettings
     from gateway.store import Entry
     from gateway.tickets import Member, Origin
-    from gateway.verdicts import Judged
-    from monitoring import Reference
+    from monitoring import Counts, Reference
 
 __all__ = ["DriftFeed", "DriftMonitor", "Feed", "NoFeed"]
 
@@ -50,6 +49,10 @@ _origin = attrgetter("origin")
 
 class Feed(Protocol):
     """Takes the rows of one generation."""
+
+    @property
+    def reference(self) -> Reference:
+        """What they are held against."""
 
     @property
     def unshared(self) -> int:
@@ -70,11 +73,17 @@ class Feed(Protocol):
     def verdict(self, horizon_s: float | None = None) -> Judged:
         """The verdict over the newest rows of all processes."""
 
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+        """When the verdict's window begins, and the counts in it."""
+
 
 class NoFeed:
     """Where nothing is monitored."""
 
     unshared = unlogged = 0
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
 
     def put(
         self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
@@ -87,6 +96,11 @@ class NoFeed:
         """There is nothing to count."""
 
     def verdict(self, horizon_s: float | None = None) -> Judged:
+        """There is none; as `total`."""
+        since, total = self.total(horizon_s)
+        return Judged(since, judge(self.reference, total))
+
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
         """There is none.
 
         Raises:
@@ -123,7 +137,7 @@ class DriftFeed:
         self._spare = _Chunk(room, width, classes)
         self._predictions = predictions
         self._columns = columns
-        self._reference = reference
+        self.reference = reference
         self._counter = RowCounter(reference)
         self._shared = counts
         self._log = CountLog(counts, reference, self._counter.size, clock)
@@ -202,11 +216,16 @@ class DriftFeed:
         Raises:
             UnreadableCountsError: as `ModelCounts.spans`.
         """
+        since, total = self.total(horizon_s)
+        return Judged(since, judge(self.reference, total))
+
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+        """When the verdict's window begins, and the counts in it; arguments and errors as there."""
         self.count()
         with self._counting:
             unshared, now = self._log.unshared(), self._log.now
         window = self._window if horizon_s is None else Window(horizon_s)
-        return judge_window(self._shared, self._reference, window, now=now, unshared=unshared)
+        return add_up(self._shared, self.reference, window, now=now, unshared=unshared)
 
     def close(self) -> None:
         """Count what is left, and let go; nothing may be put in any more."""
@@ -250,7 +269,7 @@ class DriftMonitor:
     ) -> Feed:
         """Begin to count for one generation of a model, for `columns` too, unless the settings say no."""
         if not settings.monitoring:
-            return NoFeed()
+            return NoFeed(metadata.reference)
         counts = ModelCounts(self.folder / entry.sha256)
         try:
             counts.describe(metadata.reference)

@@ -8,6 +8,7 @@ worker dies. What is counted by version lies beside that, in `gateway.series`, b
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -22,7 +23,9 @@ from gateway.series import Family, Versions
 from gateway.settings import METRICS_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from prometheus_client import Metric
 
     from gateway.sync.status import SyncStatus
 
@@ -176,17 +179,21 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes, over all workers."""
+        by_version = CollectorRegistry()
+        by_version.register(self.versions)
+        columns = self.versions.render_columns(COLUMN_ROWS, REFERENCE_ROWS, LEFT_OUT)
+        return generate_latest(self._merged()) + generate_latest(by_version) + columns
+
+    def families(self) -> Iterable[Metric]:
+        """All metrics over all workers, but for rows by group."""
+        return itertools.chain(self._merged().collect(), self.versions.collect())
+
+    def _merged(self) -> CollectorRegistry:
         if not self._shared:
-            return generate_latest(self._registry) + self._by_version()
+            return self._registry
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # prometheus_client has no annotation there
-        return generate_latest(merged) + self._by_version()
-
-    def _by_version(self) -> bytes:
-        registry = CollectorRegistry()
-        registry.register(self.versions)
-        columns = self.versions.render_columns(COLUMN_ROWS, REFERENCE_ROWS, LEFT_OUT)
-        return generate_latest(registry) + columns
+        return merged
 
     def _folder(self) -> Path:
         """A place for the versions' series of a process that shares them with none."""

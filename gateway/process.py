@@ -36,10 +36,11 @@ def schedule_as_batch() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def end_with_parent(loop: asyncio.AbstractEventLoop) -> None:
+def end_with_parent(loop: asyncio.AbstractEventLoop, end_streams: Callable[[], None]) -> None:
     """Stop this process, as on SIGTERM, once the one that forked it is gone, however it went.
 
-    Looked at again and again from the loop: a signal that the kernel sent for it could come before the server listens.
+    The server waits for answers that are under way, so streams, which have no end, are ended first. Looked at again and
+    again from the loop: a signal that the kernel sent for it could come before the server listens.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -47,6 +48,7 @@ def end_with_parent(loop: asyncio.AbstractEventLoop) -> None:
 
     def look() -> None:
         if os.getppid() != parent.pid:
+            end_streams()
             os.kill(os.getpid(), signal.SIGTERM)
         loop.call_later(_PARENT_LOOK_S, look)  # also after that: before the server listens to signals, one is lost
 

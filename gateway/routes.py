@@ -12,8 +12,10 @@ from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
+from gateway.course import Course, Courses
 from gateway.errors import BadRequest, Problem
 from gateway.express import EXPRESS, ExpressBody
+from gateway.histogram import Histogram, histogram_past, histogram_serving
 from gateway.reply import JSON_HEADER, Reply
 from gateway.schemas import Health, Prediction, Predictions, PredictRequest
 from gateway.scoring import Scoring
@@ -105,6 +107,7 @@ def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
 def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
     """Health, readiness, metrics and drift."""
     encode = msgspec.json.Encoder().encode
+    courses = Courses(worker.monitor.folder)
 
     @get("/health", tags=["operations"], sync_to_thread=False)
     def health() -> Reply[Health]:
@@ -141,7 +144,48 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         """
         return Reply(200, [JSON_HEADER], encode(await _reports(worker, model, version, horizon_s)))
 
-    return [health, livez, readyz, metrics, drift]
+    @get("/monitor/histogram", tags=["monitoring"])
+    async def histogram(
+        model: FromQuery[str],
+        feature: FromQuery[str],
+        version: FromQuery[str | None] = None,
+        horizon_s: FromQuery[float | None] = None,
+        until: FromQuery[float | None] = None,
+    ) -> Reply[Histogram]:
+        """One feature, or `score`: shares of the training data beside those of the window, and the verdict.
+
+        Over the window of `/monitor/drift`, or over the `horizon_s` seconds before `until` (Unix time; now).
+        """
+        found = await _histogram(worker, model, version, feature, horizon_s=horizon_s, until=until)
+        return Reply(200, [JSON_HEADER], encode(found))
+
+    @get("/monitor/course", tags=["monitoring"])
+    async def course(
+        model: FromQuery[str], version: FromQuery[str | None] = None, horizon_s: FromQuery[float] = 3600.0
+    ) -> Reply[Course]:
+        """PSI and severity of every feature, step by step over the last `horizon_s` seconds; and the model's versions.
+
+        Of one `version`, or of all that have the same columns as the newest one: each step of the one with most rows.
+        """
+        horizon_s = checked_horizon(horizon_s)
+        found = await asyncio.to_thread(courses.course_of, model, version, horizon_s, time.time())
+        return Reply(200, [JSON_HEADER], encode(found))
+
+    return [health, livez, readyz, metrics, drift, histogram, course]
+
+
+async def _histogram(
+    worker: Worker, model: str, version: str | None, feature: str, *, horizon_s: float | None, until: float | None
+) -> Histogram:
+    if horizon_s is not None:
+        horizon_s = checked_horizon(horizon_s)
+    slot = worker.models.slots.get(model)
+    serving = slot.current if slot is not None else None
+    if serving is not None and version in {None, serving.version} and until is None:
+        return await asyncio.to_thread(histogram_serving, serving, feature, horizon_s)
+    horizon_s, until = horizon_s or HORIZON_MAX_S, time.time() if until is None else until
+    root = worker.monitor.folder
+    return await asyncio.to_thread(histogram_past, root, model, version, feature, horizon_s=horizon_s, until=until)
 
 
 async def _reports(

@@ -54,6 +54,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Age after which rows no longer count for drift, in seconds, 10 or more."""
     metrics_features: int | tuple[str, ...] = 100
     """Features of a model with rows by group on `/metrics`, beside the score: the first so many, or a list of names."""
+    page: bool = True
+    """Whether there is a live page at `/`, and `/events`, which feeds it."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming key, bound and value."""

@@ -115,7 +115,7 @@ class Worker:
                 if not any(slot.problem for slot in self.models.slots.values()):
                     self._retry_at = math.inf
         self.models.expire()
-        self._carry()
+        self.carry()
         if self.ready != self._told_ready:
             self._told_ready = self.ready
             self.metrics.ready.set(self.ready)
@@ -137,14 +137,15 @@ class Worker:
 
     async def render_metrics(self) -> bytes:
         """What `/metrics` answers."""
-        self._carry()
+        self.carry()
         status = self._registry()
         if status is not None:
             self.metrics.tell_registry(status)
         # All workers' values are read and written out, which takes the longer the more features have series.
         return await asyncio.to_thread(self.metrics.render)
 
-    def _carry(self) -> None:
+    def carry(self) -> None:
+        """Bring the metrics up to date."""
         self.models.carry()
         self.garbage.carry()
 

@@ -5,34 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
-from gateway.counts import EPOCH_S
-from gateway.verdicts import DriftReport, Judged, Window, add_up, find_past, judge_window, report_of
+from gateway.course import step_of, step_seconds
+from gateway.histogram import Group, groups_of
+from gateway.verdicts import DriftReport, Judged, Window, add_up, find_past, report_of
 from monitoring import judge
-from monitoring.groups import group_names, group_starts
 from monitoring.verdict import split_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.counts import ModelCounts
-    from monitoring import Counts, FeatureReference, Reference
+    from monitoring import Reference
 
-__all__ = ["Column", "Group", "History", "Point", "history_of"]
-
-POINTS = 48
-"""Steps of the course over time, at most."""
-_FINE_S, _COARSE_S = 300, 3600
-"""A step is a whole number of the first, or of the second for a horizon of over 6 hours: counts are not kept finer."""
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """One bar of a histogram: a range of the column, and the share of the values in it, before and now."""
-
-    label: str
-    reference: float
-    current: float
+__all__ = ["Column", "History", "Point", "history_of"]
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,36 +63,28 @@ def history_of(root: Path, model: str, version: str | None, horizon_s: float, no
         report=report_of(model, served.version, counts.folder.name, judged),
         horizon_s=horizon_s,
         columns=[
-            _column(column, cells[:-1]) for column, cells in zip(columns, split_columns(columns, total), strict=True)
+            Column(name=column.name, groups=groups_of(column, cells[:-1]))
+            for column, cells in zip(columns, split_columns(columns, total), strict=True)
         ],
-        course=_course(counts, reference, horizon_s, now),
+        course=_course(counts, reference, served.version, horizon_s, now),
     )
 
 
-def _column(column: FeatureReference, live: Counts) -> Column:
-    before = np.asarray(column.counts, dtype=np.int64)
-    starts = group_starts(column)
-    few_before, few_live = np.add.reduceat(before, starts), np.add.reduceat(live, starts)
-    groups = [
-        Group(label=label, reference=float(then), current=float(now))
-        for label, then, now in zip(
-            group_names(column),
-            few_before / max(few_before.sum(), 1),
-            few_live / max(few_live.sum(), 1),
-            strict=True,
+def _course(counts: ModelCounts, reference: Reference, version: str, horizon_s: float, now: float) -> list[Point]:
+    step_s = step_seconds(horizon_s)
+    end = now // step_s * step_s
+    begin = end - horizon_s // step_s * step_s
+    names = [column.name for column in reference.columns]
+    spans = counts.spans(begin)
+    steps = (
+        step_of(spans, reference, version, start=start, step_s=step_s) for start in range(int(begin), int(end), step_s)
+    )
+    return [
+        Point(
+            start=step.start,
+            n=step.n,
+            psi={name: value for name, value in zip(names, step.psi, strict=True) if value is not None},
         )
+        for step in steps
+        if step is not None
     ]
-    return Column(name=column.name, groups=groups)
-
-
-def _course(counts: ModelCounts, reference: Reference, horizon_s: float, now: float) -> list[Point]:
-    unit = _FINE_S if horizon_s <= 6 * _COARSE_S else _COARSE_S
-    step = -(-int(horizon_s) // (POINTS * unit)) * unit
-    end = now // step * step
-    points = []
-    for start in np.arange(end - horizon_s // step * step, end, step).tolist():
-        judged = judge_window(counts, reference, Window(float(step)), now=start + step - EPOCH_S)
-        psi = {column.name: column.psi for column in judged.drift.columns if column.psi is not None}
-        if judged.drift.n:
-            points.append(Point(start=start, n=judged.drift.n, psi=psi))
-    return points
