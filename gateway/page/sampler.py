@@ -201,7 +201,7 @@ class Sampler:
 
 
 def _drift_now(report: DriftReport) -> DriftNow:
-    columns = [*report.features, report.score]
+    columns = report.columns
     return DriftNow(
         model=report.model,
         version=report.version,

@@ -93,7 +93,7 @@ function rowOf(index) {
   const strip = el("div", { className: "cells", role: "presentation" }, ...cells);
   const shown = now.severity === "none" ? psi(now.psi) : el("span", { className: now.severity }, psi(now.psi));
   const row = el("div", {
-    id: `row-${index}`, role: "row", className: `row${index === active ? " active" : ""}${place === names().length - 1 ? " score" : ""}`,
+    id: `row-${index}`, role: "row", className: `row${index === active ? " active" : ""}${["score", "label"].includes(name) && place >= names().length - 2 ? " score" : ""}`,
     ariaLabel: `${name}: PSI ${psi(now.psi)} now, ${now.severity === "none" ? "no drift" : now.severity}`,
   },
     el("span", { className: "name", role: "rowheader", title: name }, name), strip,
