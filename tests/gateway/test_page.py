@@ -327,7 +327,7 @@ def test_drift_is_the_apis_verdict_and_takes_a_tenth_of_the_time_at_most(tmp_pat
     metadata = linear.file.metadata
     feed = monitor.open(Entry(version="1", sha256="a" * 64), "m", metadata, GatewaySettings())
     rows = RNG.normal(size=(500, len(metadata.signature.columns))).astype("float32")
-    feed.put(rows, np.tile(np.float32([0.4, 0.6]), (500, 1)))
+    feed.put(rows, np.tile(np.float32([0.4, 0.6]), (500, 1)), ())
     generation = FakeGeneration(feed)
     report = judge_serving(generation, None)
 

@@ -78,7 +78,7 @@ def test_whichever_worker_answers_tells_what_all_have_counted(tmp_path, linear, 
         )
         (told,) = watch(server).next("drift")
         (report,) = json.loads(server.request("GET", "/monitor/drift")[2])
-        assert told["psi"] == [column["psi"] for column in (*report["features"], report["score"])]
+        assert told["psi"] == [column["psi"] for column in (*report["features"], report["score"], report["label"])]
         assert (told["n"], told["severity"]) == (560, report["severity"])
         name = "worst_area"
         histogram = json.loads(server.request("GET", f"/monitor/histogram?model=cancer&feature={name}")[2])
