@@ -191,7 +191,7 @@ def test_what_the_page_shows_is_what_the_api_says(page, live, cancer):
     """Rows, versions, verdicts and histograms."""
     live.send(cancer[0])
     report = wait_until(lambda: (found := live.verdict())["n"] >= 569 and found, what="the verdict")
-    columns = [*report["features"], report["score"]]
+    columns = [*report["features"], report["score"], report["label"]]
     wait_until(lambda: shown_now(page, columns), what="the verdict on the page")
     total = re.search(
         rb'hotgate_rows_total\{model="cancer",role="champion",version="1"\} (\d+)',

@@ -338,14 +338,14 @@ def test_drift_is_the_apis_verdict_and_takes_a_tenth_of_the_time_at_most(tmp_pat
     monkeypatch.setattr(sampling, "judge_serving", slow)
     sampler = Sampler(FakeWorker(tallies[0][0], generation), tmp_path / "store", tmp_path / "monitor", clock)
     (found,) = look(sampler)["drift"]
-    columns = [*report.features, report.score]
+    columns = [*report.features, report.score, report.label]
     assert found["names"] == [column.name for column in columns]
     assert found["psi"] == [column.psi for column in columns]
     assert found["severities"] == [column.severity for column in columns]
     assert (found["n"], found["severity"], found["version"]) == (500, "critical", "1")
     histogram = histogram_serving(generation, columns[0].name, None)
     assert histogram.column == columns[0]
-    feed.put(rows[:100], np.tile(np.float32([0.4, 0.6]), (100, 1)))
+    feed.put(rows[:100], np.tile(np.float32([0.4, 0.6]), (100, 1)), ())
     judged = []
     for _ in range(6):
         clock.now += 1
