@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +40,7 @@ ROTATE_S: Final = 5.0
 
 
 class PredictionLog:
-    """All feeds of a worker; one thread at a time uses them.
+    """All feeds of a worker. Threads may share it, but each feed is used by one at a time.
 
     Args:
         monitor: folder of what is known of the data.
@@ -51,6 +52,7 @@ class PredictionLog:
         self._folder = monitor / "predictions"
         self._settings = settings
         self._clock = clock
+        self._describing = threading.Lock()
         self._told = False
         self._spool = Spool(
             monitor / "spool" / "predictions",
@@ -88,7 +90,8 @@ class PredictionLog:
     ) -> bool:
         """Append a frame; False if it found no room, or if nobody could read it."""
         try:
-            describe(self._folder, head.sha256, signature)
+            with self._describing:
+                describe(self._folder, head.sha256, signature)
         except OSError as error:
             if not self._told:
                 _log.error("predictions are dropped: %s", error)

@@ -197,6 +197,7 @@ def test_a_share_of_nothing_logs_nothing(tmp_path, model):
     assert not (tmp_path / "spool").exists()
     assert not (tmp_path / "predictions").exists()
     assert feed.unlogged == 0
+    assert feed._predictions is None
 
 
 def test_what_finds_no_room_is_dropped_counted_and_told_with_the_next_frame(tmp_path, model, monkeypatch):
