@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from gateway.predictions import FrameHead, describe, is_sampled, pack_frame
+from gateway.predictions import FrameHead, are_sampled, describe, pack_frame
 from gateway.spool import Spool
 
 if TYPE_CHECKING:
@@ -156,6 +156,6 @@ class PredictionFeed:
         self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], origins: Sequence[Origin]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[Origin]]:
         ids = [origin if isinstance(origin, str) else origin.request_id for origin in origins]
-        kept = [is_sampled(request_id, self._sample) for request_id in ids]
+        kept = are_sampled(ids, self._sample)
         mask = np.repeat(kept, [1 if isinstance(origin, str) else origin.rows for origin in origins])
         return rows[mask], probabilities[mask], list(itertools.compress(origins, kept))

@@ -9,8 +9,8 @@ which of its rows are here, unless all have one row; the request ids, a line eac
 
 from __future__ import annotations
 
-import hashlib
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FrameHead",
     "Predictions",
+    "are_sampled",
     "describe",
     "is_sampled",
     "pack_frame",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 _LENGTH: Final = struct.Struct("<I")
+_SPREAD: Final = 0x9E3779B1
+"""2^32 by the golden ratio."""
 
 
 class FrameHead(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -161,7 +164,12 @@ def read_signature(folder: Path, sha256: str) -> Signature:
 def is_sampled(request_id: str, share: float) -> bool:
     """Whether a share of all requests includes this one: the same answer at any time in any process.
 
-    A larger share includes a smaller one. By the first 8 bytes of BLAKE2b.
+    A larger share includes a smaller one. By CRC-32, spread by a factor so that ids that count up fall evenly.
     """
-    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < share * 2**64
+    return zlib.crc32(request_id.encode()) * _SPREAD % 2**32 < share * 2**32
+
+
+def are_sampled(request_ids: Sequence[str], share: float) -> npt.NDArray[np.bool_]:
+    """`is_sampled` of many, [n], for a sixth of the time."""
+    hashes = np.fromiter(map(zlib.crc32, map(str.encode, request_ids)), dtype=np.uint32, count=len(request_ids))
+    return (hashes * np.uint32(_SPREAD)).astype(np.float64) < share * 2**32
