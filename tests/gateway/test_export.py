@@ -91,6 +91,21 @@ def test_version_time_and_model_choose(tmp_path, monitor):
     assert (count(since=NOW), count(since=NOW + 0.5), count(since=NOW + 100)) == (43, 3, 3)
 
 
+def test_rows_are_chosen_by_their_own_time(tmp_path):
+    """Not by that of the first ones in their file."""
+    monitor, now = tmp_path / "monitor", [NOW]
+    log = PredictionLog(monitor, LogSettings(), lambda: now[0])
+    feed = log.open(Entry(version="1", sha256="a" * 64), "m", signature())
+    for step in range(3):
+        now[0] = NOW + step
+        feed.append(ROWS[:1], np.full((1, 2), 0.5, np.float32), [f"r{step}"])
+    log.close()
+    Intake(monitor, [PredictionKeeper(monitor, keep_s=1e9, keep_bytes=2**30).take]).look()
+    assert len(list(monitor.rglob("*.parquet"))) == 1
+    found = export(monitor / "predictions", Wanted("m", since=NOW + 2), tmp_path / "rows.parquet", truth_of)
+    assert found.rows == 1
+
+
 def test_versions_that_differ_are_not_mixed(tmp_path, monitor):
     """It is told which, and one of them can be had."""
     log_rows(monitor, ROWS, version="2", sha256="b" * 64, of=signature(classes=("n", "y")))

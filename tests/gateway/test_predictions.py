@@ -19,7 +19,7 @@ from converters.modelfile import Column, Signature
 from gateway import predictionlog
 from gateway.drift import DriftMonitor
 from gateway.predictionlog import PredictionLog
-from gateway.predictions import FrameHead, describe, is_sampled, pack_frame, read_frame, read_signature
+from gateway.predictions import FrameHead, are_sampled, describe, is_sampled, pack_frame, read_frame, read_signature
 from gateway.settings import GatewaySettings, LogSettings
 from gateway.spool import closed_files, read_spool
 from gateway.store import Entry
@@ -185,7 +185,13 @@ def test_sampling_is_the_share_that_was_asked_for_and_always_the_same():
     assert tenth < half
     assert all(is_sampled(name, 1.0) for name in ids)
     assert not any(is_sampled(name, 0.0) for name in ids)
-    assert [is_sampled(f"r{number}", 0.5) for number in range(6)] == [True, True, True, False, False, False]
+    assert [is_sampled(f"r{number}", 0.5) for number in range(6)] == [True, False, False, False, True, True]
+
+
+@given(st.lists(st.text("abcXYZ019._:-", min_size=1, max_size=128), max_size=20), st.floats(0, 1))
+def test_sampling_of_many_is_that_of_each(ids, share):
+    """Truth asks one by one, workers do not."""
+    assert are_sampled(ids, share).tolist() == [is_sampled(name, share) for name in ids]
 
 
 def test_a_share_of_nothing_logs_nothing(tmp_path, model):
@@ -197,6 +203,7 @@ def test_a_share_of_nothing_logs_nothing(tmp_path, model):
     assert not (tmp_path / "spool").exists()
     assert not (tmp_path / "predictions").exists()
     assert feed.unlogged == 0
+    assert feed._predictions is None
 
 
 def test_what_finds_no_room_is_dropped_counted_and_told_with_the_next_frame(tmp_path, model, monkeypatch):

@@ -15,10 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from converters.modelfile import Column, Signature
+from gateway.cli import _log_settings
 from gateway.observe import predlog, segments
 from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
+from gateway.observe.process import Observer
 from gateway.observe.segments import ColumnNames, Segment, names_of, read
+from gateway.observe.settings import MonitorSettings
 from gateway.predictionlog import PredictionLog
 from gateway.settings import LogSettings
 from gateway.store import Entry
@@ -327,6 +330,68 @@ def test_without_room_nothing_is_lost(tmp_path, clock, monkeypatch):
     assert files(tmp_path) == []
     under_test.look()
     assert logged(tmp_path) == ["one"]
+
+
+def test_the_observer_keeps_the_log_by_its_settings_and_says_what_is_wrong(tmp_path, clock, monkeypatch):
+    """What was dropped is counted in its status; a full disk is a problem, and none any more when there is room."""
+    leave(tmp_path, clock, ["old"])
+    observer = Observer(tmp_path, MonitorSettings(log_keep_days=0.5), clock)
+    assert observer.look().problems == {}
+    clock.now += 43_201
+    log = PredictionLog(tmp_path, LogSettings(), clock)
+    feed = log.open(Entry(version="1", sha256=A), "m", signature())
+    feed.overrun = 3
+    feed.append(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32), ["new"])
+    log.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "publish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(predlog, "publish", segments.publish)
+        assert observer.look().problems == {"predictions": "[Errno 28] No space left on device"}
+    status = observer.look()
+    assert status.problems["predictions"].startswith("3 rows were not handed over")
+    assert status.log_dropped_rows == 3
+    assert logged(tmp_path) == ["new"]
+    clock.now += 60
+    assert observer.look().problems == {}
+
+
+def test_without_pyarrow_it_says_how_to_have_a_log(tmp_path, clock, monkeypatch):
+    """What workers hand over stays in the spool; the rest of the observer goes on."""
+    leave(tmp_path, clock, ["one"])
+    observer = Observer(tmp_path, MonitorSettings(), clock)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        for name in ("predlog", "segments"):
+            patch.delitem(sys.modules, f"gateway.observe.{name}")
+        assert "pip install 'hotgate[monitor]'" in observer.look().problems["predictions"]
+    assert observer.look().problems == {}
+    assert logged(tmp_path) == ["one"]
+
+
+@pytest.mark.parametrize(("there", "sample"), [(True, 0.25), (False, 0.0)])
+def test_workers_log_only_where_pyarrow_is(monkeypatch, caplog, there, sample):
+    """Else the spool would fill up for nobody; it is told once, with the cure."""
+    monkeypatch.setenv("HOTGATE_MONITOR_LOG_SAMPLE", "0.25")
+    monkeypatch.setenv("HOTGATE_MONITOR_LOG_REDACT", '["a", "b"]')
+    if not there:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert _log_settings() == LogSettings(sample=sample, redact=("a", "b"))
+    assert ("pip install 'hotgate[monitor]'" in caplog.text) is not there
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("log_sample", 1.5, "log_sample must be 0 to 1, not 1.5"),
+        ("log_sample", float("nan"), "log_sample must be 0 to 1, not nan"),
+        ("log_keep_days", 0.0, "log_keep_days must be above 0, not 0"),
+        ("log_keep_bytes", 1000, "log_keep_bytes must be at least 1048576, not 1000"),
+    ],
+)
+def test_impossible_settings_are_refused(key, value, message):
+    """By key, bound and value."""
+    with pytest.raises(ValueError, match=message):
+        MonitorSettings(**{key: value})
 
 
 KILLED = """
