@@ -112,7 +112,7 @@ def test_rules_hold_from_counts_to_alerts(tmp_path):
             "kind must be one of data_drift, score_drift, data_quality, performance, concept_drift, ops",
         ),
         ('kind = "drift"', "not 'drift' - at `$.rules[1]`"),
-        ('modle = "x"', "unknown field `modle` - at `$.rules[1]`, it has model, kind, features, ignore, severity,"),
+        ('models = "x"', "unknown field `models` - at `$.rules[1]`, it has model, kind, features, ignore, severity,"),
         ('severity = "none"', "severity must be warning or critical, not 'none'"),
         ('features = "a"', "Expected `array`, got `str` - at `$.rules[1].features`"),
         ("raise_after = 101", "raise_after must be 1 to 100, not 101"),
