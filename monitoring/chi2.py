@@ -1,4 +1,4 @@
-"""Pearson's χ² for two histograms over the same categories."""
+"""Do two histograms over the same cells come from one distribution? Pearson's χ², and what p-value to believe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from monitoring.psi import psi_p_value
 from monitoring.tails import chi_square_tail
 
 if TYPE_CHECKING:
@@ -43,3 +44,14 @@ def chi2_p_value(reference: Counts, counts: Counts) -> float:
     """
     freedom = int(((reference + counts) > 0).sum()) - 1
     return chi_square_tail(freedom, chi2(reference, counts)) if freedom else 1.0
+
+
+def homogeneity_p_value(reference: Counts, counts: Counts) -> float:
+    """Take the larger p-value of two tests of one table with the same limit: each errs where the other one does not.
+
+    The likelihood ratio (`psi_p_value`) rejects too often where a cell that should have a few rows has none: 3 times at
+    0.01 for a cell of 7 %, m = 50 and n = 10⁵. Pearson's statistic does so where a cell that should have hardly any has
+    a few: 16 times at 0.001 for a cell of 1 %, m and n likewise. The larger of the two stayed within 1.4 times 0.01 in
+    simulations with 2 to 20 cells, m from 50 to 10⁶ and n from 100 to 10⁵. Where all cells are well filled they agree.
+    """
+    return max(psi_p_value(reference, counts), chi2_p_value(reference, counts))

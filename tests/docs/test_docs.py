@@ -20,6 +20,7 @@ from gateway.settings import GatewaySettings
 from gateway.store import ROLES
 from gateway.sync.settings import SyncSettings
 from gateway.sync.status import RegistryState, RoleState, SyncStatus
+from monitoring import FeatureDrift
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +83,14 @@ def test_every_metric_is_documented_with_its_kind_and_labels():
         if hasattr(metric, "_labelnames"):
             found[metric._name] = (metric._type, metric._labelnames)
     assert documented == found
+
+
+def test_every_number_of_a_drift_verdict_is_explained():
+    """Each field has its line in the table."""
+    explained = {
+        name for row in table((ROOT / "docs" / "drift.md").read_text()) for name in re.findall(r"`(\w+)`", row[0])
+    }
+    assert explained >= {field.name for field in msgspec.structs.fields(FeatureDrift)}
 
 
 def test_every_link_between_documents_leads_somewhere():

@@ -28,7 +28,7 @@ REFERENCE = build_reference(
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Version 1 had calm rows an hour ago; version 2 has had drifted ones for half an hour."""
+    """Version 1 had calm rows an hour ago; version 2 has had drifted ones, some out of range, for half an hour."""
     monkeypatch.setenv("HOTGATE_HOME", str(tmp_path))
     now = time.time() // 300 * 300
     for version, since, shift in (("1", now - 5400, 0.0), ("2", now - 1800, 1.0)):
@@ -40,6 +40,7 @@ def home(tmp_path, monkeypatch):
         for _ in range(6):
             rows = RNG.normal(size=(200, 2))
             rows[:, 1] += shift
+            rows[: round(16 * shift), 0] = 99
             counter.add(log.current(), rows, RNG.random(200))
             log.commit()
             clock[0] += 300
@@ -59,6 +60,7 @@ def test_the_version_that_serves_is_shown_with_what_moved_first(home):
     rows = [line for line in done.output.splitlines() if "<moved>" in line or "calm" in line or "score" in line]
     assert "<moved>" in rows[0]
     assert "critical" in rows[0]
+    assert re.search(r"calm +│ +1,200 │.*│ +0\.0% │ +8\.\d% ! │ +none │", rows[1] + rows[2])
 
 
 def test_an_older_version_is_shown_by_name(home):
@@ -128,6 +130,9 @@ def test_the_page_stands_alone_and_shows_every_column(home, tmp_path):
     assert kinds.count("figure") == 3
     assert kinds.count("polyline") == 3
     assert "<moved>" in page.text
+    assert [attrs["title"] for tag, attrs in page.tags if tag == "td" and "title" in attrs] == [
+        "the training data has no such values"
+    ]
     policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from monitoring.binning import Bins, as_seen, count_into, fence
+from monitoring.binning import Bins, as_seen, count_codes_into, count_into, fence
 
 FLOATS = st.floats(width=32)  # with NaN, both infinities, both zeros and subnormals
 COLUMNS = hnp.arrays(np.float32, st.integers(0, 60), elements=FLOATS)
@@ -43,10 +43,32 @@ def test_counting_agrees_with_the_definition(edges, values):
     assert sum(expected) == values.size
 
 
+CODES = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=8, unique=True)
+
+
+@given(CODES, COLUMNS, st.data())
+def test_counting_codes_agrees_with_the_definition(codes, others, data):
+    """In whatever order the codes come: each has what equals it, then come the others and the missing."""
+    chosen = data.draw(st.lists(st.sampled_from(codes), max_size=30)) if codes else []
+    values = np.concatenate([others, np.array(chosen, dtype=np.float32)])
+    cells = np.zeros(len(codes) + 2, dtype=np.int64)
+    count_codes_into(cells, np.array(codes, dtype=np.float32), values)
+    missing = int(np.isnan(values).sum())
+    expected = [int((values == np.float32(code)).sum()) for code in codes]
+
+    assert cells.tolist() == [*expected, values.size - missing - sum(expected), missing]
+
+
+def test_codes_of_another_dtype_are_refused():
+    """The double of 0.1 is no float32 of 0.1."""
+    with pytest.raises(TypeError, match="values are float64, codes are float32"):
+        count_codes_into(np.zeros(3, dtype=np.int64), np.float32([0.1]), np.array([0.1]))
+
+
 @given(EDGES, COLUMNS, COLUMNS)
 def test_counts_of_parts_add_up_to_the_counts_of_the_union(edges, first, second):
     """Counting blocks into one vector, or adding vectors, is counting all rows at once."""
-    bins = Bins([edges, []], "float32")
+    bins = Bins([edges, edges], "float32", [False, True])
     merged, one, other = bins.zeros(), bins.zeros(), bins.zeros()
     bins.count(merged, [np.concatenate([first, second])] * 2)
     bins.count(one, [first] * 2)

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from monitoring import RowCounter, build_reference, judge
-from monitoring.chi2 import chi2, chi2_p_value
+from monitoring.chi2 import chi2, chi2_p_value, homogeneity_p_value
 from monitoring.groups import OTHER, group_names, group_starts
 from monitoring.psi import psi, psi_p_value
 from monitoring.tails import chi_square_tail
@@ -28,6 +28,18 @@ def test_chi2_is_scipys(reference, counts):
 def test_one_cell_can_tell_nothing():
     """All rows of one category, before and now."""
     assert chi2_p_value(np.array([10, 0]), np.array([20, 0])) == 1.0
+
+
+@pytest.mark.parametrize(("share", "alpha"), [(0.07, 0.01), (0.01, 0.002), (0.5, 0.05)])
+@pytest.mark.parametrize(("m", "n"), [(50, 100_000), (400, 1000)])
+def test_thin_cells_are_no_surprise(share, alpha, m, n):
+    """Over 2,000 tables with a cell of that share: not more often than stated, where either test alone is wrong."""
+    rng = np.random.default_rng([m, n])
+    tables = zip(*(rng.multinomial(size, [1 - share, share], size=2000) for size in (m, n)), strict=True)
+    p_values = np.array([homogeneity_p_value(*table) for table in tables])
+
+    assert (p_values <= alpha).mean() <= alpha + 3 * np.sqrt(alpha / 2000)
+    assert share < 0.5 or (p_values <= alpha).mean() >= 0.7 * alpha
 
 
 @pytest.mark.parametrize("freedom", [41, 127, 128, 999])

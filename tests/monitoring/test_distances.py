@@ -43,6 +43,22 @@ def test_wasserstein_of_a_shift_is_the_shift_in_the_columns_unit():
     assert wasserstein(edges, *cells) == pytest.approx(wasserstein_distance(reference, live), rel=0.1)
 
 
+def test_wasserstein_of_a_column_reaches_from_the_references_smallest_value_to_its_largest():
+    """Within 2 % of scipy's for a shift whose tail goes beyond; a value further out moves it no further."""
+    rng = np.random.default_rng(0)
+    before, now = rng.random(5000).astype(np.float32), (rng.random(3000) ** 2).astype(np.float32)
+    reference = build_reference(before.reshape(-1, 1), [0.5], names=["x"], kinds=["float"], graph_sha256="00")
+    counter = RowCounter(reference)
+    found = []
+    for values in (now, np.append(now, np.float32(1e9))):
+        counts = counter.zeros()
+        counter.add(counts, values.reshape(-1, 1), np.full(len(values), 0.5))
+        found.append(judge(reference, counts).features[0].wasserstein)
+
+    assert found[0] == pytest.approx(wasserstein_distance(before, now), rel=0.02)
+    assert found[1] == pytest.approx(found[0], rel=0.02)
+
+
 def test_wasserstein_where_the_distributions_cross_within_a_bin_is_two_triangles():
     """F is 1/2 at both edges, G rises from 0 to 1 between them: a quarter, not nothing."""
     assert wasserstein([0.0, 1.0], np.array([5, 0, 5]), np.array([0, 10, 0])) == pytest.approx(0.25)
