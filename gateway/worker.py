@@ -15,6 +15,7 @@ from gateway.drift import DriftMonitor
 from gateway.garbage import GarbagePauses
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.predictionlog import PredictionLog
 from gateway.schemas import Health
 from gateway.store import ModelStore, StoreError
 from gateway.sync.status import read_status
@@ -44,7 +45,8 @@ class Worker:
         self.garbage = GarbagePauses(self.metrics)
         self.admission = Admission(self.metrics.errors, self.settings.deadline_ms)
         self.turns: Turns | None = None
-        self.monitor = DriftMonitor(Path(config.monitor) / "counts")
+        monitor = Path(config.monitor)
+        self.monitor = DriftMonitor(monitor / "counts", PredictionLog(monitor, config.log))
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock

@@ -18,6 +18,7 @@ from gateway.observe.alert_file import AlertFile
 from gateway.observe.delivery import Delivery
 from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
+from gateway.observe.intake import Intake
 from gateway.observe.ops import Operations
 from gateway.observe.rules import Rules
 from gateway.observe.silences import Silences
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.observe.base import Sink, Source
+    from gateway.observe.predlog import PredictionKeeper
     from gateway.observe.settings import MonitorSettings
 
 __all__ = ["Observer", "ObserverStatus", "run_observer"]
@@ -50,7 +52,9 @@ class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
     replaced: int
     """Files that were folded or dropped."""
     problems: dict[str, str]
-    """By model file, sink or `alarms`, what was not done; it is tried again."""
+    """By model file, sink, `alarms` or `predictions`, what was not done; it is tried again."""
+    log_dropped_rows: int = 0
+    """Rows that the prediction log should hold and never will, since this observer began."""
 
 
 class Observer:
@@ -83,6 +87,8 @@ class Observer:
         )
         self._told: dict[str, str] = {}
         self._foldings: dict[Path, Folding] = {}
+        self._settings = settings
+        self._log: tuple[Intake, PredictionKeeper] | None = None
 
     def look(self) -> ObserverStatus:
         """Make one pass, and say what it did."""
@@ -96,15 +102,52 @@ class Observer:
             except OSError as error:
                 problems[folder.name] = f"counts are not folded: {error}"
         problems.update(self._alerter.look())
+        try:
+            problem = self._keep_predictions()
+        except OSError as error:
+            problem = str(error)
+        if problem is not None:
+            problems["predictions"] = problem
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
         self._told = problems
-        status = ObserverStatus(time=self._clock(), models=len(folders), replaced=replaced, problems=problems)
+        status = ObserverStatus(
+            time=self._clock(),
+            models=len(folders),
+            replaced=replaced,
+            problems=problems,
+            log_dropped_rows=self._log[0].dropped if self._log is not None else 0,
+        )
         try:
             replace_file(self._folder / "observer.json", msgspec.json.encode(status), durable=False)
         except OSError as error:
             _log.error("%s", error)
         return status
+
+    def _keep_predictions(self) -> str | None:
+        """Bring the prediction log up to date, once there is something for it; returns what is wrong."""
+        if self._log is None:
+            if not (self._folder / "predictions").is_dir():
+                return None
+            try:
+                self._log = self._open_log()
+            except ImportError as error:
+                return f"{error}; to have a prediction log: pip install 'hotgate[monitor]'"
+        intake, keeper = self._log
+        intake.look()
+        keeper.look()
+        return intake.problem
+
+    def _open_log(self) -> tuple[Intake, PredictionKeeper]:
+        from gateway.observe.predlog import PredictionKeeper
+
+        keeper = PredictionKeeper(
+            self._folder,
+            keep_s=86_400 * self._settings.log_keep_days,
+            keep_bytes=self._settings.log_keep_bytes,
+            clock=self._clock,
+        )
+        return Intake(self._folder, [keeper.take], self._clock), keeper
 
     def _own_problems(self) -> dict[str, str]:
         """What could not be done in the last pass, but for sinks, which have alarms of their own."""

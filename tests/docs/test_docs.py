@@ -13,7 +13,7 @@ import pytest
 from gateway.alerts import KINDS
 from gateway.metrics import FAMILIES, Metrics
 from gateway.observe.ops import Operations
-from gateway.observe.rules import Rule
+from gateway.observe.rule import Rule
 from gateway.observe.settings import MonitorSettings
 from gateway.series import LABELS
 from gateway.settings import GatewaySettings

@@ -55,16 +55,16 @@ def feed(monitor, model):
 def block(n, seed=2):
     rng = np.random.default_rng(seed)
     scores = rng.random(n).astype(np.float32)
-    return rng.random((n, 2)).astype(np.float32), np.column_stack([1 - scores, scores])
+    return rng.random((n, 2)).astype(np.float32), np.column_stack([1 - scores, scores]), []
 
 
 def test_rows_are_copied_so_that_the_batcher_may_reuse_its_block(feed):
     """Three batches through one buffer are three batches, not the last one three times."""
-    rows, scores = block(100)
+    rows, scores, _ = block(100)
     for shift in (0.0, 10.0, 20.0):
         changed = rows + np.float32(shift)
         buffer = changed.copy()
-        assert feed.put(buffer, scores) == 0
+        assert feed.put(buffer, scores, []) == 0
         buffer[:] = np.nan
     verdict = feed.verdict().drift
     assert verdict.n == 300
@@ -74,10 +74,10 @@ def test_rows_are_copied_so_that_the_batcher_may_reuse_its_block(feed):
 
 def test_predicted_classes_are_judged_with_the_rows(feed):
     """A score that has moved up: other classes are predicted; a row without an answer has none."""
-    rows, scores = block(400)
+    rows, scores, members = block(400)
     scores = np.sqrt(np.sqrt(scores[:, 1]))
     scores[:40] = np.nan
-    feed.put(rows, np.column_stack([1 - scores, scores]))
+    feed.put(rows, np.column_stack([1 - scores, scores]), members)
     label = feed.verdict().drift.label
     yes = next(share for share in label.categories if share.name == "yes")
     assert (label.n, label.missing, label.severity) == (360, 0.1, "critical")
@@ -85,15 +85,21 @@ def test_predicted_classes_are_judged_with_the_rows(feed):
     assert yes.reference == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_full_chunk_drops_rows_and_says_how_many(feed):
+def test_a_full_chunk_drops_a_batch_and_says_how_many_rows(feed):
     """Scoring never waits for the monitor; what was dropped is counted, the rest is judged."""
-    rows, scores = block(drift._CHUNK_ROWS - 10)
-    assert feed.put(rows, scores) == 0
-    assert feed.put(*block(25)) == 15
+    assert feed.put(*block(drift._CHUNK_ROWS - 10)) == 0
+    assert feed.put(*block(25)) == 25
+    assert feed.put(*block(10)) == 0
     assert feed.put(*block(3)) == 3
     feed.count()
     assert feed.put(*block(3)) == 0
     assert feed.verdict().drift.n == drift._CHUNK_ROWS + 3
+
+
+def test_the_largest_batch_has_room(monitor, model):
+    """Whatever `max_batch_rows` is."""
+    feed = monitor.open(ENTRY, "m", model, GatewaySettings(max_batch_rows=65_536, queue_limit_rows=65_536))
+    assert feed.put(*block(65_536)) == 0
 
 
 def test_counting_beside_the_traffic_loses_and_doubles_nothing(monitor, feed):
@@ -121,7 +127,7 @@ def test_one_broken_feed_does_not_silence_the_others(monitor, feed, monkeypatch,
     """Its error is logged, and the next feed is counted all the same."""
 
     class Broken:
-        sha256, dropped, unshared = "", 0, 0
+        sha256, dropped, unlogged, unshared = "", 0, 0, 0
 
         def count(self):
             raise RuntimeError("broken feed")
@@ -153,7 +159,7 @@ def test_the_verdict_is_that_of_all_processes(monitor, feed, model, reference, t
     alone = RowCounter(reference)
     counts = alone.zeros()
     for n, seed in ((300, 3), (200, 4)):
-        rows, scores = block(n, seed)
+        rows, scores, _ = block(n, seed)
         alone.add(counts, rows, scores[:, 1], scores[:, 1] > 0.5)
     assert judge(reference, counts) == own.drift
     other = monitor.open(Entry(version="2", sha256="b" * 64), "m", model, settings)
@@ -222,7 +228,7 @@ def test_what_a_worker_loses_is_told_to_the_observer_while_it_runs(monitor, feed
 
 def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):
     """At most every five seconds; what stays so, every minute; none are news only after some."""
-    now, one = [1000.0], SimpleNamespace(sha256="a", dropped=0, unshared=0)
+    now, one = [1000.0], SimpleNamespace(sha256="a", dropped=0, unlogged=0, unshared=0)
     file = LossFile(tmp_path / "losses", lambda: now[0])
 
     def tell(seconds):
@@ -243,15 +249,16 @@ def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):
     assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 2})
     assert tell(59) is None
     assert tell(1) is not None
+    one.unlogged = 4
     file.let_go(one)
-    one.dropped = 1
-    assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 3})
+    one.dropped = one.unlogged = 1
+    assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 3}, unlogged={"a": 5})
 
 
 def test_losses_that_cannot_be_written_stop_nothing(tmp_path):
     """The disk may be what is wrong."""
     (tmp_path / "losses").write_bytes(b"")
     file = LossFile(tmp_path / "losses")
-    file.tell([SimpleNamespace(sha256="a", dropped=1, unshared=0)])
+    file.tell([SimpleNamespace(sha256="a", dropped=1, unlogged=0, unshared=0)])
     file.remove()
     assert (tmp_path / "losses").read_bytes() == b""

@@ -7,7 +7,8 @@ from alarm_world import World
 
 from gateway.alerts import Evidence
 from gateway.observe.base import Condition
-from gateway.observe.rules import Rule, Rules
+from gateway.observe.rule import Rule
+from gateway.observe.rules import Rules
 from gateway.observe.settings import MonitorSettings
 from hotgate import SettingsError, load_settings
 from monitoring.alarm import AlarmRule
