@@ -166,9 +166,9 @@ class DriftFeed:
             chunk = self._filling
             start, end = chunk.used, chunk.used + count
             if end > len(chunk.rows):
+                self.dropped += count
                 if self._predictions is not None:
                     self._predictions.overrun += count
-                self.dropped += count
                 return count
             chunk.rows[start:end] = rows
             chunk.probabilities[start:end] = probabilities

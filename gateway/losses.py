@@ -39,6 +39,8 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
 
     dropped: dict[str, int] = {}
     """Rows that the drift monitor has not seen, since the worker began."""
+    unlogged: dict[str, int] = {}
+    """Rows that the prediction log should hold and does not, likewise."""
     unshared: dict[str, int] = {}
     """Rows that are counted now, where no other process sees them."""
 
@@ -52,6 +54,10 @@ class Counted(Protocol):
 
     @property
     def dropped(self) -> int:
+        """Since it began."""
+
+    @property
+    def unlogged(self) -> int:
         """Since it began."""
 
     @property
@@ -73,21 +79,22 @@ class LossFile:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = folder / f"{secrets.token_hex(8)}.json"
         self._clock = clock
-        self._gone: Counter[str] = Counter()
+        self._gone: dict[str, Counter[str]] = {"dropped": Counter(), "unlogged": Counter()}
         self._told = Losses()
         self._told_at = float("-inf")
 
     def let_go(self, one: Counted) -> None:
-        """Keep the number of a generation that is no longer told."""
-        self._gone[one.sha256] += one.dropped
+        """Keep the numbers of a generation that is no longer told."""
+        for name, gone in self._gone.items():
+            gone[one.sha256] += getattr(one, name)
 
     def tell(self, generations: Iterable[Counted]) -> None:
         """Write what has changed, if it is time; where that is not possible, nothing is said."""
-        dropped, unshared = self._gone.copy(), Counter[str]()
+        rows = {"unshared": Counter[str](), **{name: gone.copy() for name, gone in self._gone.items()}}
         for one in generations:
-            dropped[one.sha256] += one.dropped
-            unshared[one.sha256] += one.unshared
-        losses = Losses(dropped=dict(+dropped), unshared=dict(+unshared))
+            for name, counter in rows.items():
+                counter[one.sha256] += getattr(one, name)
+        losses = Losses(**{name: dict(+counter) for name, counter in rows.items()})
         pause = _AGAIN_S if losses == self._told else _PAUSE_S
         if losses == Losses() == self._told or self._clock() - self._told_at < pause:
             return

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from gateway.losses import Losses
     from gateway.sync.status import RoleState, SyncStatus
 
 __all__ = ["DROP_S", "FAILING_S", "FREE_BYTES", "STALE_S", "UNREACHABLE_S", "Operations"]
@@ -33,6 +32,8 @@ DROP_S: Final = 300.0
 _ROWS: Final = {
     "dropped_rows": "The drift monitor fell behind and has not seen these rows; answers are not touched. Give the"
     " workers more CPU, or add some.",
+    "unlogged_rows": "The prediction log does not hold these rows; answers and drift are not touched. Make room under"
+    " monitor/, let the observer run, or log fewer: [monitor] log_sample.",
     "unshared_rows": "Workers cannot write their counts, so no verdict has these rows. Make room under monitor/, or"
     " give them the right to write there: nothing is lost unless a worker ends before.",
 }
@@ -53,7 +54,8 @@ class Operations:
         self._monitor = monitor
         self._path = store / "sync.json"
         self._problems = problems
-        self._drops = _Drops()
+        self._dropped = _Drops()
+        self._unlogged = _Drops()
         # By what: since when it has been so, as far as this process knows.
         self._since: dict[str, float] = {}
 
@@ -108,13 +110,15 @@ class Operations:
 
     def _rows(self, now: float) -> Iterator[Condition]:
         losses = dict(read_losses(self._monitor / "losses", now))
-        dropped = self._drops.look(losses, now)
+        dropped = self._dropped.look({name: found.dropped for name, found in losses.items()}, now)
+        unlogged = self._unlogged.look({name: found.unlogged for name, found in losses.items()}, now)
         counts = self._monitor / "counts"
         for folder in sorted(path for path in counts.iterdir() if path.is_dir()) if counts.is_dir() else []:
             rows = sum(found.unshared.get(folder.name, 0) for found in losses.values())
             lasts = self._lasting(f"unshared {folder.name}", now, bad=rows > 0) >= FAILING_S
             for statistic, lost in (
                 ("dropped_rows", dropped.get(folder.name, 0)),
+                ("unlogged_rows", unlogged.get(folder.name, 0)),
                 ("unshared_rows", rows if lasts else 0),
             ):
                 yield _of_rows(ModelCounts(folder), statistic, lost, now)
@@ -135,9 +139,14 @@ class _Drops:
         self._recent: dict[str, tuple[float, int]] = {}
         """By model file: when rows were dropped last, and how many since it began."""
 
-    def look(self, losses: Mapping[str, Losses], now: float) -> dict[str, int]:
-        """How many rows each model file has lost in a drop that goes on."""
-        totals = {(name, sha256): rows for name, found in losses.items() for sha256, rows in found.dropped.items()}
+    def look(self, losses: Mapping[str, Mapping[str, int]], now: float) -> dict[str, int]:
+        """How many rows each model file has lost in a drop that goes on.
+
+        Args:
+            losses: by worker, the rows of each model file that it has dropped since it began.
+            now: wall clock, in seconds.
+        """
+        totals = {(name, sha256): rows for name, found in losses.items() for sha256, rows in found.items()}
         known = totals if self._known is None else self._known
         for (name, sha256), rows in totals.items():
             fresh = rows - known.get((name, sha256), 0)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.observe.rules import Rule
+from gateway.observe.rule import Rule
 
 __all__ = ["MonitorSettings"]
 

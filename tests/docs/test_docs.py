@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from gateway.alerts import KINDS
 from gateway.metrics import FAMILIES, Metrics
+from gateway.observe.ops import Operations
+from gateway.observe.rule import Rule
 from gateway.observe.settings import MonitorSettings
 from gateway.series import LABELS
 from gateway.settings import GatewaySettings
+from gateway.store import ROLES
 from gateway.sync.settings import SyncSettings
+from gateway.sync.status import RegistryState, RoleState, SyncStatus
 from monitoring import FeatureDrift
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +41,27 @@ def test_every_setting_is_documented_with_its_default(section, kind):
     part = text.split(f"## `[{section}]`")[1].split("\n## ")[0]
     documented = [(row[0].strip("`"), row[1].strip("`")) for row in table(part)]
     assert documented == [(field.name, _shown(field.default)) for field in msgspec.structs.fields(kind)]
+
+
+def test_every_key_of_a_rule_is_documented_with_its_default():
+    """In the rules' reference, in order."""
+    part = (ROOT / "docs" / "alerts.md").read_text().split("## Rules")[1].split("\n## ")[0]
+    documented = [(row[0].strip("`"), row[1].strip("`")) for row in table(part)]
+    assert documented == [(field.name, _shown(field.default)) for field in msgspec.structs.fields(Rule)]
+
+
+def test_every_kind_of_alert_and_every_alarm_of_the_server_is_documented(tmp_path):
+    """Those of operations as a sidecar's word makes them; of sinks there is one each."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "counts" / "a").mkdir(parents=True)
+    roles = {role: RoleState(state="serving") for role in ROLES}
+    registry = RegistryState(reachable=True, since=datetime.now(UTC))
+    status = SyncStatus(pid=1, registry=registry, models={"m": roles})
+    (tmp_path / "store/sync.json").write_bytes(msgspec.json.encode(status))
+    found = Operations(tmp_path, tmp_path / "store", dict).look({}, time.time())
+    part = (ROOT / "docs" / "alerts.md").read_text().split("## Kinds")[1].split("\n## ")[0]
+    documented = {name.strip("` ") for row in table(part) for name in row[0].split(",")}
+    assert documented == {*KINDS, *(condition.about for condition in found), "sink-NAME"}
 
 
 def _shown(default):

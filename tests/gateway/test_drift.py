@@ -128,7 +128,7 @@ def test_one_broken_feed_does_not_silence_the_others(monitor, feed, monkeypatch,
     """Its error is logged, and the next feed is counted all the same."""
 
     class Broken:
-        sha256, dropped, unshared = "", 0, 0
+        sha256, dropped, unlogged, unshared = "", 0, 0, 0
 
         def count(self):
             raise RuntimeError("broken feed")
@@ -259,7 +259,7 @@ def test_what_a_worker_loses_is_told_to_the_observer_while_it_runs(monitor, feed
 
 def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):
     """At most every five seconds; what stays so, every minute; none are news only after some."""
-    now, one = [1000.0], SimpleNamespace(sha256="a", dropped=0, unshared=0)
+    now, one = [1000.0], SimpleNamespace(sha256="a", dropped=0, unlogged=0, unshared=0)
     file = LossFile(tmp_path / "losses", lambda: now[0])
 
     def tell(seconds):
@@ -280,15 +280,16 @@ def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):
     assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 2})
     assert tell(59) is None
     assert tell(1) is not None
+    one.unlogged = 4
     file.let_go(one)
-    one.dropped = 1
-    assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 3})
+    one.dropped = one.unlogged = 1
+    assert msgspec.json.decode(tell(5), type=Losses) == Losses(dropped={"a": 3}, unlogged={"a": 5})
 
 
 def test_losses_that_cannot_be_written_stop_nothing(tmp_path):
     """The disk may be what is wrong."""
     (tmp_path / "losses").write_bytes(b"")
     file = LossFile(tmp_path / "losses")
-    file.tell([SimpleNamespace(sha256="a", dropped=1, unshared=0)])
+    file.tell([SimpleNamespace(sha256="a", dropped=1, unlogged=0, unshared=0)])
     file.remove()
     assert (tmp_path / "losses").read_bytes() == b""

@@ -84,7 +84,7 @@ def test_a_registry_that_does_not_answer_is_trouble_after_a_while(home):
 
 def test_a_sidecar_that_is_not_there_says_nothing(home):
     """None is wanted where files are served; its last word is no news for ever."""
-    assert home.about() == {"disk", "observer", "dropped", "unshared"}
+    assert home.about() == {"disk", "observer", "dropped", "unlogged", "unshared"}
     home.now += UNREACHABLE_S
     home.sync(reachable=False, age=STALE_S)
     assert "registry" not in home.about()
@@ -171,6 +171,17 @@ def test_rows_that_are_dropped_are_counted_over_workers_until_it_stops(home):
     home.now += DROP_S
     assert home.trouble() == {}
     assert "dropped" in home.about()
+
+
+def test_rows_that_the_log_does_not_hold_are_an_alarm_of_their_own(home):
+    """Beside those that drift has not seen."""
+    home.lose()
+    assert home.trouble() == {}
+    home.lose(unlogged={SHA256: 8})
+    trouble = home.trouble()
+    assert trouble.keys() == {"unlogged"}
+    assert (trouble["unlogged"][0].statistic, trouble["unlogged"][0].value) == ("unlogged_rows", 8.0)
+    assert "log_sample" in trouble["unlogged"][1]
 
 
 def test_rows_that_nobody_else_sees_are_trouble_once_it_lasts(home):

@@ -7,7 +7,8 @@ from alarm_world import World
 
 from gateway.alerts import Evidence
 from gateway.observe.base import Condition
-from gateway.observe.rules import Rule, Rules
+from gateway.observe.rule import Rule
+from gateway.observe.rules import Rules
 from gateway.observe.settings import MonitorSettings
 from hotgate import SettingsError, load_settings
 from monitoring.alarm import AlarmRule
@@ -112,7 +113,7 @@ def test_rules_hold_from_counts_to_alerts(tmp_path):
             "kind must be one of data_drift, score_drift, data_quality, performance, concept_drift, ops",
         ),
         ('kind = "drift"', "not 'drift' - at `$.rules[1]`"),
-        ('modle = "x"', "unknown field `modle` - at `$.rules[1]`, it has model, kind, features, ignore, severity,"),
+        ('models = "x"', "unknown field `models` - at `$.rules[1]`, it has model, kind, features, ignore, severity,"),
         ('severity = "none"', "severity must be warning or critical, not 'none'"),
         ('features = "a"', "Expected `array`, got `str` - at `$.rules[1].features`"),
         ("raise_after = 101", "raise_after must be 1 to 100, not 101"),
