@@ -141,6 +141,11 @@ class Page:
         """Wait until an expression of JavaScript is true."""
         self.tab.wait_for_function(expression, arg=value)
 
+    def escape(self):
+        """Close the histogram; nothing else can be used until it is closed."""
+        self.tab.keyboard.press("Escape")
+        self.until("() => !document.getElementById('detail').open")
+
     def rows(self):
         """What the map shows, by feature: PSI now, as text."""
         found = self.tab.eval_on_selector_all(
@@ -214,7 +219,7 @@ def test_what_the_page_shows_is_what_the_api_says(page, live, cancer):
         for group in histogram["groups"]
     ]
     assert f"PSI {histogram['column']['psi']:.3f} · KS {histogram['column']['ks']:.3f}" in page.text("#detail-verdict")
-    page.tab.keyboard.press("Escape")
+    page.escape()
     page.tab.fill("#filter", "")
 
 
@@ -232,14 +237,14 @@ def test_the_keyboard_is_enough(page):
     page.tab.keyboard.press("Enter")
     page.until("() => document.getElementById('detail').open")
     assert page.text("#detail-name") == name
-    page.tab.keyboard.press("Escape")
-    page.until("() => !document.getElementById('detail').open && document.activeElement.id === 'map'")
+    page.escape()
+    page.until("() => document.activeElement.id === 'map'")
     page.tab.keyboard.press("ArrowLeft")
     assert page.tab.evaluate(f"{active}.getAttribute('role')") == "gridcell"
     assert "PSI" in page.tab.evaluate(f"{active}.getAttribute('aria-label')")
     page.tab.keyboard.press("Enter")
     page.until("() => document.getElementById('detail-verdict').innerText.includes(' to ')")
-    page.tab.keyboard.press("Escape")
+    page.escape()
     page.tab.keyboard.press("ArrowRight")
 
 
@@ -315,6 +320,62 @@ def test_a_thousand_features_stay_usable(page, live, wide):
 def shown_wide(page, live):
     value = live.verdict("wide")["features"][777]["psi"]
     return {name: text.split()[-1] for name, text in page.rows().items()} == {"feature_0777": f"{value:.3f}"}
+
+
+def test_alerts_and_ground_truth_come_when_their_files_change(page, live):
+    """One line a breach, those that last first; measures with their intervals, or why there are none."""
+    figure = {"value": 0.962, "low": 0.951, "high": 0.971, "reason": None}
+    none = {"value": None, "low": None, "high": None, "reason": "12 labels, 100 are needed"}
+    measured = {
+        "n": 1842,
+        "accuracy": figure,
+        "roc_auc": figure,
+        "log_loss": none,
+        "brier": none,
+        "calibration_error": none,
+    }
+    horizons = [
+        {"horizon_s": 86_400, "realised": measured, "estimated": {"n": 9000, "accuracy": {**figure, "value": 0.95}}},
+        {"horizon_s": 3600, "realised": {**measured, "n": 7}, "estimated": None},
+    ]
+    report = {"model": "cancer", "version": "1", "horizons": horizons, "concept_drift": True}
+    monitor = live.folder / "home" / "monitor"
+    (monitor / "performance.json").write_text(
+        json.dumps({"models": [report, {**report, "model": "wide", "version": "9"}]})
+    )
+    alert = {
+        "id": "a",
+        "state": "firing",
+        "model": "cancer",
+        "version": "1",
+        "kind": "data_drift",
+        "severity": "critical",
+    }
+    alert |= {"started_at": 1e9, "ended_at": None, "evidence": [{"name": "<b>area", "statistic": "psi", "value": 0.42}]}
+    over = {**alert, "id": "b", "started_at": 2e9}
+    ops = {**alert, "id": "c", "model": "", "version": "", "kind": "ops", "about": "disk", "text": "make room"}
+    lines = [
+        over,
+        {**over, "state": "resolved", "ended_at": 2e9 + 60},
+        alert,
+        {**alert, "id": "d", "model": "wide"},
+        ops,
+    ]
+    (monitor / "alerts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page.until("() => document.querySelectorAll('#alerts .alert').length === 3")
+    shown = [line.split("\n") for line in page.tab.locator("#alerts .alert").all_inner_texts()]
+    assert [line[0] for line in shown] == ["critical", "critical", "resolved"]
+    assert "data drift, version 1" in shown[0]
+    assert "<b>area psi 0.420" in shown[0]
+    assert {"ops, disk", "<b>area psi 0.420. make room"} <= set(shown[1])
+    page.until("() => document.querySelector('#performance tbody')")
+    cells = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
+    rows = page.tab.eval_on_selector_all("#performance tbody tr", cells)
+    assert rows[0] == ["accuracy", "96.2 %", "95.1 % to 97.1 %", "95.0 %"]
+    assert rows[1][:3] == ["ROC AUC", "0.962", "0.951 to 0.971"]
+    assert rows[2][2] == "12 labels, 100 are needed"
+    assert "version 1, 1,842 labels of 24 h" in page.text("#performance")
+    assert "error rate has risen" in page.text("#performance")
 
 
 def test_both_themes_and_a_phone(page):
