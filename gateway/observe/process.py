@@ -13,8 +13,13 @@ import msgspec
 
 from gateway.beside import begin
 from gateway.counts import ModelCounts
-from gateway.observe.alarms import Alerter, AlertFile, Watch
+from gateway.observe.alarms import Alerter
+from gateway.observe.alert_file import AlertFile
+from gateway.observe.delivery import Delivery
+from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
+from gateway.observe.rules import Rules
+from gateway.observe.silences import Silences
 from gateway.observe.webhook import Webhook
 from gateway.store import replace_file
 from monitoring.alarm import AlarmRule
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.observe.alarms import Sink
+    from gateway.observe.base import Sink, Source
     from gateway.observe.settings import MonitorSettings
 
 __all__ = ["Observer", "ObserverStatus", "run_observer"]
@@ -62,7 +67,15 @@ class Observer:
         rule = AlarmRule(severity=settings.severity, raise_after=settings.raise_after, clear_after=settings.clear_after)
         webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
         sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
-        self._alerter = Alerter(folder, Watch(rule, settings.window_s), sinks, clock)
+        sources: list[Source] = [DriftWindows(folder / "counts", settings.window_s)]
+        self._alerter = Alerter(
+            folder,
+            sources,
+            Delivery(sinks, clock),
+            Rules(settings.rules, rule),
+            Silences(folder / "silences.json", clock),
+            clock,
+        )
         self._told: dict[str, str] = {}
         self._foldings: dict[Path, Folding] = {}
 
@@ -77,10 +90,7 @@ class Observer:
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
             except OSError as error:
                 problems[folder.name] = f"counts are not folded: {error}"
-        try:
-            problems.update(self._alerter.look(folders))
-        except OSError as error:
-            problems["alarms"] = str(error)
+        problems.update(self._alerter.look())
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
         self._told = problems

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.observe.rules import Rule
 from gateway.observe.webhook import Webhook
 
 __all__ = ["MonitorSettings"]
@@ -22,6 +23,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Windows in a row with a breach until the alarm fires, 1 to 100."""
     clear_after: int = 2
     """Windows in a row without one until it is over, 1 to 100."""
+    rules: tuple[Rule, ...] = ()
+    """What counts as a breach, by model, kind and feature: `[[monitor.rules]]`."""
     webhooks: tuple[str, ...] = ()
     """Where alerts are sent: URLs, one that begins with `slack+` or `alertmanager+` in that format."""
     webhook_secret: str | None = None

@@ -7,21 +7,26 @@ import hashlib
 import hmac
 import time
 from datetime import UTC, datetime, timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import msgspec
 
+from gateway.alerts import words
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.observe.alarms import Alert
+    from gateway.alerts import Alert
 
 __all__ = ["FORMATS", "Webhook", "signature"]
 
 _TIMEOUT_S: Final = 5.0
 _FAR: Final = timedelta(days=365)
 """Alertmanager ends an alert by itself that says no end; ours ends when it is told to."""
+_REPEAT_S: Final = 60.0
+"""Alertmanager forgets all alerts when it is started anew."""
 
 
 def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
@@ -34,7 +39,7 @@ def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
 
 
 class Webhook:
-    """One address; the scheme may be preceded by a format of `FORMATS` and a plus sign.
+    """A sink: one address; the scheme may be preceded by a format of `FORMATS` and a plus sign.
 
     Args:
         address: such as `https://example.org/hook`, `slack+https://…`, `alertmanager+http://alertmanager:9093`.
@@ -45,6 +50,8 @@ class Webhook:
         ValueError: the address is none.
     """
 
+    takes_silenced = False
+
     def __init__(self, address: str, secret: str | None = None, clock: Callable[[], float] = time.time) -> None:
         prefix, plus, rest = address.partition("+")
         self._shape = FORMATS[prefix] if plus and prefix in FORMATS else _own
@@ -53,6 +60,7 @@ class Webhook:
             raise ValueError(f"a webhook is [FORMAT+]http[s]://…, FORMAT one of {', '.join(FORMATS)}, not {address!r}")
         if self._shape is _alertmanager:
             self._url = self._url.rstrip("/") + "/api/v2/alerts"
+        self.repeat_s = _REPEAT_S if self._shape is _alertmanager else None
         self._secret = secret
         self._clock = clock
         # A URL may hold a key, and this is in logs and files.
@@ -89,34 +97,29 @@ def _own(alert: Alert) -> Any:
     return alert
 
 
-def _words(alert: Alert) -> str:
-    columns = ", ".join(f"{found.name} ({found.statistic} {found.value:.3g})" for found in alert.evidence)
-    return (
-        f"{alert.state}: {alert.severity} {alert.kind.replace('_', ' ')} of {alert.model} version {alert.version}"
-        f" since {_time(alert.started_at)}" + (f": {columns}" if columns else "")
-    )
-
-
 def _slack(alert: Alert) -> Any:
-    return {"text": _words(alert)}
+    return {"text": escape(words(alert), quote=False)}  # Slack reads <…> as an address, or as everybody
 
 
 def _alertmanager(alert: Alert) -> Any:
     started = datetime.fromtimestamp(alert.started_at, UTC)
-    labels = {"alertname": f"hotgate_{alert.kind}", "model": alert.model, "version": alert.version}
+    ended = started + _FAR if alert.ended_at is None else datetime.fromtimestamp(alert.ended_at, UTC)
+    labels = {
+        "alertname": f"hotgate_{alert.kind}",
+        "about": alert.about,
+        "model": alert.model,
+        "version": alert.version,
+        "sha256": alert.sha256,
+    }
     return [
         {
             # The severity may rise while it fires: as a label it would make another alert of it.
-            "labels": {**labels, "sha256": alert.sha256},
-            "annotations": {"summary": _words(alert), "severity": alert.severity, "id": alert.id},
+            "labels": {name: value for name, value in labels.items() if value},
+            "annotations": {"summary": words(alert), "severity": alert.severity, "id": alert.id},
             "startsAt": started.isoformat(),
-            "endsAt": (started + _FAR).isoformat() if alert.ended_at is None else _time(alert.ended_at),
+            "endsAt": ended.isoformat(),
         }
     ]
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 FORMATS: Final = {"slack": _slack, "alertmanager": _alertmanager}

@@ -2,83 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
+import shutil
 
 import msgspec
-import numpy as np
 import pytest
+from alarm_world import BEGIN, WINDOW, Says, World
 
-from gateway.countlog import CountLog
-from gateway.counts import ModelCounts, Served
-from gateway.observe.alarms import GRACE_S, SILENT_S, Alert, Alerter, AlertFile, Watch
+from gateway.alerts import Alert
+from gateway.counts import Served
+from gateway.observe.alarms import KEEP_S, UNHEARD_S
+from gateway.observe.alert_file import FILE_BYTES, AlertFile
+from gateway.observe.breach import SILENT_S
 from gateway.observe.folding import Folding
-from gateway.observe.settings import MonitorSettings
-from gateway.observe.webhook import Webhook
-from monitoring import RowCounter, build_reference
-from monitoring.alarm import AlarmRule
-
-BEGIN = 1_800_000_000.0
-WINDOW = 900
-RNG = np.random.default_rng(0)
-REFERENCE = build_reference(
-    RNG.normal(size=(1000, 2)), RNG.random(1000), names=["a", "b"], kinds=["float"] * 2, graph_sha256="00"
-)
-
-
-class World:
-    """A model whose traffic a test makes, an observer's clock, and what was delivered."""
-
-    name = "world"
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.now = BEGIN
-        self.counts = ModelCounts(folder / "counts" / ("a" * 64))
-        self.counts.tell_served(Served(model="cancer", version="3", since=BEGIN))
-        self.log = CountLog(self.counts, REFERENCE, RowCounter(REFERENCE).size, lambda: self.now)
-        self.delivered = []
-        self.fails = False
-        self.alerter = self.restart()
-
-    def restart(self):
-        """Another observer takes over."""
-        self.alerter = Alerter(self.folder, Watch(AlarmRule(), WINDOW), [self], lambda: self.now)
-        return self.alerter
-
-    def deliver(self, alert):
-        """As a sink."""
-        if self.fails:
-            raise OSError("nobody listens")
-        self.delivered.append(alert)
-
-    def pass_window(self, shift=None, *, look=True):
-        """Let a window pass, with 400 rows whose first column is shifted, or none."""
-        if shift is not None:
-            rows = RNG.normal(size=(400, 2))
-            rows[:, 0] += shift
-            RowCounter(REFERENCE).add(self.log.current(), rows, RNG.random(400))
-            self.log.commit()
-        self.now += WINDOW
-        self.log.rotate()
-        if look:
-            self.look()
-
-    def look(self):
-        """One pass, once the last window is over for sure."""
-        self.now += GRACE_S
-        try:
-            return self.alerter.look([self.counts.folder])
-        finally:
-            self.now -= GRACE_S
-
-    @property
-    def told(self):
-        """State, kind and severity of all that was delivered."""
-        return [(alert.state, alert.kind, alert.severity) for alert in self.delivered]
 
 
 @pytest.fixture
@@ -161,12 +97,12 @@ def test_a_crash_behind_the_delivery_delivers_the_same_alert_again_and_the_file_
     """At least once to a sink; the file leaves out what it has, also behind a line that was torn."""
     path = tmp_path / "alerts.jsonl"
     path.write_bytes(b'{"torn')
-    world.alerter = Alerter(tmp_path, Watch(AlarmRule(), WINDOW), [AlertFile(path), world], lambda: world.now)
+    world.restart(AlertFile(path), world)
     world.pass_window(1.0)
     saved = (tmp_path / "alarms.json").read_bytes()
     world.pass_window(1.0)
     (tmp_path / "alarms.json").write_bytes(saved)
-    world.alerter = Alerter(tmp_path, Watch(AlarmRule(), WINDOW), [AlertFile(path), world], lambda: world.now)
+    world.restart(AlertFile(path), world)
     world.look()
     assert len(world.delivered) == 2
     assert world.delivered[0] == world.delivered[1]
@@ -188,7 +124,7 @@ def test_a_damaged_state_begins_anew(world, tmp_path, caplog):
 def test_a_sink_that_fails_holds_up_no_other_and_is_left_alone_for_a_while(world, tmp_path):
     """The file has the alert at once; the other is tried again after 5, 10, 20 seconds."""
     path = tmp_path / "alerts.jsonl"
-    world.alerter = Alerter(tmp_path, Watch(AlarmRule(), WINDOW), [world, AlertFile(path)], lambda: world.now)
+    world.restart(world, AlertFile(path))
     world.fails = True
     for shift in (1.0, 1.0):
         world.pass_window(shift)
@@ -207,94 +143,124 @@ def _raise():
     raise OSError("nobody listens")
 
 
-class Receiver(BaseHTTPRequestHandler):
-    """Keeps what it is sent; answers 500 to so many of the first."""
-
-    def do_POST(self):
-        """Take one."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.taken.append((self.path, self.headers, body))
-        self.send_response(500 if len(self.server.taken) <= self.server.failures else 200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@pytest.fixture
-def receiver():
-    """Of webhooks."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        server.taken, server.failures = [], 0
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def test_a_webhook_is_signed_and_tried_again(world, receiver, tmp_path):
-    """Two failures, then it is taken; the receiver can tell who sent it, and that it is the same one."""
-    receiver.failures = 2
-    url = f"http://127.0.0.1:{receiver.server_port}/hook"
-    hook = Webhook(url, "secret", lambda: world.now)
-    world.alerter = Alerter(tmp_path, Watch(AlarmRule(), WINDOW), [hook], lambda: world.now)
+def test_the_alert_that_ends_names_the_version_of_the_one_that_began(world):
+    """Whatever the same bytes are called by then: a receiver knows it by its name."""
     for shift in (1.0, 1.0):
         world.pass_window(shift)
-    for _ in range(2):
-        world.now += 60
-        world.look()
-    world.now += 60
-    assert world.look() == {}
-    assert len(receiver.taken) == 3
-    path, headers, body = receiver.taken[-1]
-    delivery, timestamp = headers["X-Hotgate-Delivery"], headers["X-Hotgate-Timestamp"]
-    assert (path, {taken[1]["X-Hotgate-Delivery"] for taken in receiver.taken}) == ("/hook", {delivery})
-    signed = hmac.new(b"secret", f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    assert headers["X-Hotgate-Signature"] == "v1," + base64.b64encode(signed).decode()
-    alert = msgspec.json.decode(body, type=Alert)
-    assert (alert.state, alert.model, delivery) == ("firing", "cancer", f"{alert.id}-firing")
-
-
-@pytest.mark.parametrize("kind", ["slack", "alertmanager"])
-def test_others_are_told_in_their_own_words(world, receiver, tmp_path, kind):
-    """Slack gets a text, Alertmanager an alert with the same labels when it fires and when it ends."""
-    hook = Webhook(f"{kind}+http://127.0.0.1:{receiver.server_port}/", clock=lambda: world.now)
-    world.alerter = Alerter(tmp_path, Watch(AlarmRule(), WINDOW), [hook], lambda: world.now)
-    for shift in (1.0, 1.0, 0.0, 0.0):
+    world.counts.tell_served(Served(model="cancer", version="4", since=world.now))
+    for shift in (0.0, 0.0):
         world.pass_window(shift)
-    (path, _, firing), (_, _, resolved) = receiver.taken
-    firing, resolved = msgspec.json.decode(firing), msgspec.json.decode(resolved)
-    if kind == "slack":
-        assert path == "/"
-        assert firing["text"].startswith("firing: critical data drift of cancer version 3 since 2027-01-15T08:15:00")
-        assert "a (psi " in firing["text"]
-        assert resolved["text"].startswith("resolved: ")
-    else:
-        assert path == "/api/v2/alerts"
-        assert firing[0]["labels"] == resolved[0]["labels"]
-        assert firing[0]["labels"]["alertname"] == "hotgate_data_drift"
-        assert firing[0]["startsAt"] == resolved[0]["startsAt"] == "2027-01-15T08:15:00+00:00"
-        assert firing[0]["endsAt"] == "2028-01-15T08:15:00+00:00"
-        assert resolved[0]["endsAt"] == "2027-01-15T09:15:00+00:00"
+    assert [alert.version for alert in world.delivered] == ["3", "3"]
 
 
-@pytest.mark.parametrize("address", ["example.org", "ftp://example.org", "teams+https://example.org", ""])
-def test_what_is_no_address_is_refused_at_start(address):
-    """By the settings, with what it may be."""
-    with pytest.raises(ValueError, match="a webhook is"):
-        MonitorSettings(webhooks=(address,))
+def test_an_end_is_told_to_those_who_were_told_of_the_begin(world, tmp_path):
+    """A sink that came between the two hears nothing."""
+    for shift in (1.0, 1.0):
+        world.pass_window(shift)
+    path = tmp_path / "alerts.jsonl"
+    world.restart(world, AlertFile(path))
+    for shift in (0.0, 0.0):
+        world.pass_window(shift)
+    assert [state for state, _, _ in world.told] == ["firing", "resolved"]
+    assert not path.exists()
 
 
-def test_nobody_there_is_a_failure_like_any_other():
-    """Told without the path, which may hold a key."""
-    hook = Webhook("https://127.0.0.1:9/services/T000/secret")
-    assert "secret" not in repr(hook)
-    with pytest.raises(OSError, match="Webhook") as caught:
-        hook.deliver(
-            Alert(
-                id="a", state="firing", model="m", version="1", sha256="", kind="data_drift", severity="warning",
-                started_at=0.0, ended_at=None, evidence=[],
-            )
-        )  # fmt: skip
-    assert "T000" not in str(caught.value)
+def test_a_source_that_has_made_sure_is_believed_at_once(world, tmp_path):
+    """What it says again is no news and costs no write; not to know is no news either."""
+    says = Says("registry")
+    world.sources = [says]
+    world.restart()
+    world.look()
+    kept = (tmp_path / "alarms.json").stat().st_ino
+    for names in (("registry",), None, ("registry",)):
+        world.now += 60
+        says.names = names
+        world.look()
+    assert (tmp_path / "alarms.json").stat().st_ino == kept
+    assert world.told == [("firing", "ops", "warning")]
+    world.restart()
+    says.names = ()
+    for _ in range(2):
+        world.look()
+    assert [state for state, _, _ in world.told] == ["firing", "resolved"]
+    firing, resolved = world.delivered
+    assert (firing.id, firing.started_at, firing.text) == (resolved.id, firing.started_at, "Mend it.")
+    assert firing.evidence == resolved.evidence
+    assert "registry" not in (tmp_path / "alarms.json").read_text()
+
+
+def test_what_no_source_speaks_of_any_more_is_over(world):
+    """After two days, and not because an observer was away."""
+    world.sources = [Says("registry")]
+    world.restart()
+    world.look()
+    world.now += UNHEARD_S
+    world.sources = []
+    world.restart()
+    world.look()
+    assert [state for state, _, _ in world.told] == ["firing"]
+    world.now += UNHEARD_S
+    world.look()
+    assert [state for state, _, _ in world.told] == ["firing", "resolved"]
+
+
+def test_a_source_that_fails_silences_no_other(world):
+    """It is told, and asked again."""
+    broken = Says()
+    broken.names = ValueError("no such column")
+    world.sources = [broken, *world.sources]
+    world.restart()
+    for shift in (1.0, 1.0):
+        world.pass_window(shift)
+    assert [state for state, _, _ in world.told] == ["firing"]
+    assert world.look() == {"says": "cannot be asked: ValueError('no such column')"}
+    broken.names = ()
+    assert world.look() == {}
+
+
+def test_a_state_that_cannot_be_written_keeps_nobody_from_being_told(world, tmp_path):
+    """A full disk is what one wants to hear of; it is written as soon as that is possible."""
+    says = Says("disk")
+    world.sources = [says]
+    world.restart()
+    path = tmp_path / "alarms.json"
+    path.unlink()
+    (path / "in the way").mkdir(parents=True)
+    problems = world.look()
+    assert "are kept in memory only" in problems["alarms"]
+    assert [state for state, _, _ in world.told] == ["firing"]
+    (path / "in the way").rmdir()
+    path.rmdir()
+    assert world.look() == {}
+    world.restart()
+    says.names = ()
+    world.look()
+    assert [state for state, _, _ in world.told] == ["firing", "resolved"]
+
+
+def test_an_alarm_of_counts_that_are_gone_is_forgotten(world, tmp_path):
+    """Not before its counts would be."""
+    shutil.rmtree(world.counts.folder)
+    world.now += KEEP_S - WINDOW
+    world.look()
+    assert len(json.loads((tmp_path / "alarms.json").read_bytes())["breaches"]) == 3
+    world.now += WINDOW
+    world.look()
+    assert json.loads((tmp_path / "alarms.json").read_bytes())["breaches"] == {}
+
+
+def test_the_record_is_cut_and_still_leaves_out_what_it_has(tmp_path):
+    """One older file is kept beside it."""
+    path = tmp_path / "alerts.jsonl"
+    file = AlertFile(path)
+    alert = Alert(
+        id="a", state="firing", model="m", version="1", sha256="", kind="data_drift", severity="warning",
+        started_at=0.0, ended_at=None, evidence=[],
+    )  # fmt: skip
+    file.deliver(alert)
+    with path.open("ab") as full:
+        full.truncate(FILE_BYTES)
+    file.deliver(msgspec.structs.replace(alert, id="b"))
+    file.deliver(alert)
+    assert [msgspec.json.decode(line)["id"] for line in path.read_bytes().splitlines()] == ["b"]
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["alerts.jsonl", "alerts.jsonl.1"]
