@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
 from gateway.drift import DriftMonitor
+from gateway.feedback import FeedbackLog
 from gateway.garbage import GarbagePauses
 from gateway.metrics import Metrics
 from gateway.models import Models
@@ -45,6 +46,7 @@ class Worker:
         self.admission = Admission(self.metrics.errors, self.settings.deadline_ms)
         self.turns: Turns | None = None
         self.monitor = DriftMonitor(Path(config.monitor) / "counts")
+        self.feedback = FeedbackLog(Path(config.monitor) / "spool" / "feedback")
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock
@@ -90,6 +92,7 @@ class Worker:
             self.garbage.stop()
             self.models.close()
             self.monitor.stop()
+            self.feedback.close()
 
     async def _watch(self) -> None:
         while True:
@@ -113,6 +116,7 @@ class Worker:
                 if not any(slot.problem for slot in self.models.slots.values()):
                     self._retry_at = math.inf
         self.models.expire()
+        self.feedback.rotate()
         self._carry()
         if self.ready != self._told_ready:
             self._told_ready = self.ready
