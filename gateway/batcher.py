@@ -18,10 +18,10 @@ import numpy as np
 from gateway.blocks import Block
 from gateway.errors import Expired, Internal, Overloaded, TooLarge, Unanswerable
 from gateway.rows import RowPacker
-from gateway.tickets import Part
+from gateway.tickets import Part, Share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     import numpy.typing as npt
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.engine import Engine
     from gateway.rows import Row
     from gateway.settings import GatewaySettings
-    from gateway.tickets import Member, Scores
+    from gateway.tickets import Member, Request, Scores
     from gateway.turns import Turns
 
     # The members that were run together, and their probabilities or what the engine raised.
@@ -50,12 +50,13 @@ class BatchObserver(Protocol):
         self,
         rows: npt.NDArray[np.float32],
         scores: npt.NDArray[np.float32],
+        members: Sequence[Member],
         *,
         took_s: float,
         waited_s: float,
         closed_by: str,
     ) -> None:
-        """Rows [n, columns] and scores [n, classes] are valid during the call only."""
+        """Rows [n, columns] and scores [n, classes] are valid during the call only; members are in their order."""
 
     def failed(self, rows: int) -> None:
         """`rows` rows have no answer."""
@@ -115,7 +116,7 @@ class Batcher:
         """Whether no row waits or runs."""
         return not self._queued_rows and self._in_flight is None
 
-    def submit_one(self, row: Row, path: str, member: Member) -> None:
+    def submit_one(self, row: Row, path: str, member: Request) -> None:
         """Queue one row; its member is given the probabilities as a list of one list.
 
         Args:
@@ -137,7 +138,7 @@ class Batcher:
         if self._filling is None:
             self._run_full()
 
-    def submit_many(self, rows: list[Row], path: str, member: Member) -> None:
+    def submit_many(self, rows: list[Row], path: str, member: Request) -> None:
         """Queue a request of many rows, split over as many runs as it takes.
 
         Raises:
@@ -168,16 +169,16 @@ class Batcher:
         while self._in_flight is None and self._waiting and self._waiting[0].used == self._max_rows:
             self.flush()
 
-    def _spread(self, packed: npt.NDArray[np.float32], member: Member) -> None:
+    def _spread(self, packed: npt.NDArray[np.float32], member: Request) -> None:
         """Copy rows behind those that wait, over as many blocks as they need."""
         first = self._max_rows - (self._filling or self._open()).used
         starts = [0, *range(first, len(packed), self._max_rows)]
         shares = [packed[start : start + (self._max_rows if number else first)] for number, start in enumerate(starts)]
         gathered: list[Scores | None] = [None] * len(shares)
-        for number, share in enumerate(shares):
+        for number, (start, share) in enumerate(zip(starts, shares, strict=True)):
             block = self._filling or self._open()
             block.rows[block.used : block.used + len(share)] = share
-            self._enter(block, Part(member, number, len(share), gathered))
+            self._enter(block, Part(member, number, Share(member.origin, start, len(share)), gathered))
 
     def _enter(self, block: Block, member: Member) -> None:
         if not block.used:
@@ -346,7 +347,7 @@ class Batcher:
                 member.fail(Internal("scoring failed"))
         elif _finite(scores):
             self._observer.ran(
-                block.rows[start:end], scores, took_s=took, waited_s=waited, closed_by=block.closed_by
+                block.rows[start:end], scores, members, took_s=took, waited_s=waited, closed_by=block.closed_by
             )  # fmt: skip
             answers = scores.tolist()
             if len(members) == len(answers):

@@ -203,6 +203,7 @@ class _Exchange:
         "deadline",
         "finish",
         "finished",
+        "origin",
         "start",
     )
 
@@ -214,6 +215,7 @@ class _Exchange:
         self._missing = length
         self._parts: list[bytes] | None = None
         self.finish: Callable[[Scores], Answer]
+        self.origin = ""
         self.arrived = perf_counter()
         self.count = 1
         self.start = 0

@@ -19,7 +19,7 @@ from litestar.params import HeaderParameter
 from litestar.utils.empty import value_or_default
 
 from gateway.errors import BadRequest, GatewayError, Internal, UnsupportedMediaType
-from gateway.tickets import Member, Ticket
+from gateway.tickets import Request, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class Headers(Protocol):
         """Whether there is one."""
 
 
-class Arriving(Member, Protocol):
+class Arriving(Request, Protocol):
     """A request before its rows are queued: whoever queues them says first how they are answered, and by when."""
 
     @property

@@ -35,6 +35,7 @@ __all__ = [
     "FAMILIES",
     "GC_SECONDS",
     "LOADED",
+    "LOG_DROPPED",
     "QUEUE_SECONDS",
     "REFUSED",
     "REFUSED_FOR",
@@ -84,7 +85,14 @@ UNSHARED = Family(
     kind="gauge",
     help="Rows counted for drift that no other process sees: there is no room on disk.",
 )
-FAMILIES = (ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED)
+LOG_DROPPED = Family(
+    name="hotgate_log_dropped_rows",
+    kind="counter",
+    help="Scored rows that are missing in the prediction log.",
+)
+FAMILIES = (
+    ROWS, FAILED_ROWS, BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS, BATCHES, REFUSED, LOADED, DROPPED, UNSHARED, LOG_DROPPED,
+)  # fmt: skip
 """What is counted by version."""
 
 

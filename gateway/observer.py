@@ -11,6 +11,7 @@ from gateway.metrics import (
     DROPPED,
     FAILED_ROWS,
     LOADED,
+    LOG_DROPPED,
     QUEUE_SECONDS,
     REFUSED,
     REFUSED_FOR,
@@ -21,11 +22,14 @@ from gateway.metrics import (
 from gateway.tally import CounterTally, HistogramTally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
     from gateway.drift import DriftFeed
     from gateway.series import Family, Versions, VersionSeries
+    from gateway.tickets import Member
 
 __all__ = ["GenerationObserver", "GenerationTally"]
 
@@ -42,6 +46,7 @@ class GenerationTally:
         self.rows = CounterTally(series.value(ROWS))
         self.failed = CounterTally(series.value(FAILED_ROWS))
         self.dropped = CounterTally(series.value(DROPPED))
+        self.unlogged = CounterTally(series.value(LOG_DROPPED))
         self._unshared = series.value(UNSHARED)
         self.batches = {reason: CounterTally(series.value(BATCHES, reason)) for reason in CLOSED_BY}
         self.refused = {reason: CounterTally(series.value(REFUSED, reason)) for reason in REFUSED_FOR}
@@ -59,7 +64,8 @@ class GenerationTally:
 
     def carry(self) -> None:
         """Bring the metrics up to date; called now and then, beside the request path."""
-        for tally in (self.rows, self.failed, self.dropped, *self.batches.values(), *self.refused.values()):
+        plain = (self.rows, self.failed, self.dropped, self.unlogged)
+        for tally in (*plain, *self.batches.values(), *self.refused.values()):
             tally.carry()
         for histogram in (self.batch_rows, self.run_seconds, self.queue_seconds):
             histogram.carry()
@@ -90,6 +96,7 @@ class GenerationObserver:
         self,
         rows: npt.NDArray[np.float32],
         scores: npt.NDArray[np.float32],
+        members: Sequence[Member],
         *,
         took_s: float,
         waited_s: float,
@@ -102,11 +109,12 @@ class GenerationObserver:
         self._batch_rows.observe(count)
         self._run_seconds.observe(took_s)
         self._queue_seconds.observe(waited_s)
-        self._dropped.total += self.feed.put(rows, scores)
+        self._dropped.total += self.feed.put(rows, scores, members)
 
     def carry(self) -> None:
         """Bring the metrics up to date."""
         self.tally.tell_unshared(self.feed.unshared)
+        self.tally.unlogged.total = self.feed.unlogged
         self.tally.carry()
 
     def failed(self, rows: int) -> None:

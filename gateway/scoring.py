@@ -39,7 +39,8 @@ class Scoring:
         """Queue the rows of a request for one generation of a model.
 
         Args:
-            member: is given `finish`, which makes the answer of probabilities, and then these, on whatever thread.
+            member: is given its `origin`, `finish`, which makes the answer of probabilities, and then these, on
+                whatever thread.
             data: one row or many.
             model: its name; None is the default model.
             request_id: the caller's.
@@ -49,7 +50,7 @@ class Scoring:
             BadRequest: neither or both of `features` and `instances` are there, or a value cannot be scored.
             GatewayError: refused, as the batcher or the admission says.
         """
-        given = self._request_id(request_id)
+        member.origin = given = self._request_id(request_id)
         generation = self._find(model)
         member.deadline = self._deadline(deadline, member.arrived)
         if data.features is not UNSET:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["METRICS_DIR", "WORKER_CONFIG", "GatewaySettings", "WorkerConfig"]
+__all__ = ["METRICS_DIR", "WORKER_CONFIG", "GatewaySettings", "LogSettings", "WorkerConfig"]
 
 WORKER_CONFIG = "HOTGATE_WORKER_CONFIG"
 """Environment variable by which `hotgate serve` hands its workers what it has read and decided."""
@@ -75,6 +75,15 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{key} must be {bound}, not {value}")
 
 
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the scored rows goes to the prediction log; `log_sample` and `log_redact` of section `[monitor]`."""
+
+    sample: float = 1.0
+    """Share of the requests, 0 to 1; 0 is no log."""
+    redact: tuple[str, ...] = ()
+    """Columns that leave no worker."""
+
+
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What `hotgate serve` hands to its workers."""
 
@@ -83,6 +92,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the model store."""
     monitor: str
     """Folder of what is known of the data; all servers of one home share it."""
+    log: LogSettings = LogSettings()
+    """What goes to the prediction log."""
     wanted: tuple[str, ...] = ()
     """Models without which a worker is not ready, besides those that the store names."""
     started_fd: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from gateway.reply import Answer
 
     Scores = list[list[float]]
+    # Of a request of one row its id alone, so that noting it costs nothing.
+    Origin: TypeAlias = "str | Share"
 
-__all__ = ["Member", "Part", "Ticket"]
+__all__ = ["Member", "Part", "Request", "Share", "Ticket"]
+
+
+class Share(NamedTuple):
+    """Which rows of a request a member is."""
+
+    request_id: str
+    first: int
+    rows: int
 
 
 class Member(Protocol):
@@ -29,6 +39,10 @@ class Member(Protocol):
     """Where they begin in their block; the batcher's."""
 
     @property
+    def origin(self) -> Origin:
+        """Whose rows they are; of a request of one row its id."""
+
+    @property
     def deadline(self) -> float:
         """Until when an answer is wanted, by the batcher's clock."""
 
@@ -41,6 +55,13 @@ class Member(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """Say why there are none."""
+
+
+class Request(Member, Protocol):
+    """A member that is all rows of a request."""
+
+    origin: str
+    """The request's id."""
 
 
 class Ticket:
@@ -60,6 +81,7 @@ class Ticket:
         "deadline",
         "finish",
         "finished",
+        "origin",
         "start",
     )
 
@@ -71,6 +93,7 @@ class Ticket:
         self.count = 1
         self.deadline = math.inf
         self.finish: Callable[[Scores], Answer]
+        self.origin = ""
         self.start = 0
         self.finished = False
         self._asyncio_future_blocking = False
@@ -174,21 +197,22 @@ class Ticket:
 class Part:
     """A share of a request that is split over several runs; the last one that is answered answers the request."""
 
-    __slots__ = ("_gathered", "_number", "_whole", "count", "start")
+    __slots__ = ("_gathered", "_number", "_whole", "count", "origin", "start")
 
-    def __init__(self, whole: Member, number: int, count: int, gathered: list[Scores | None]) -> None:
+    def __init__(self, whole: Member, number: int, share: Share, gathered: list[Scores | None]) -> None:
         """Take a share.
 
         Args:
             whole: the request.
             number: which share this is.
-            count: rows.
+            share: which rows.
             gathered: one place a share, all of them filled in by the parts.
         """
         self._whole = whole
         self._number = number
         self._gathered = gathered
-        self.count = count
+        self.count = share.rows
+        self.origin = share
         self.start = 0
 
     @property

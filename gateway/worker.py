@@ -16,6 +16,7 @@ from gateway.feedback import FeedbackLog
 from gateway.garbage import GarbagePauses
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.predictionlog import PredictionLog
 from gateway.schemas import Health
 from gateway.store import ModelStore, StoreError
 from gateway.sync.status import read_status
@@ -45,8 +46,9 @@ class Worker:
         self.garbage = GarbagePauses(self.metrics)
         self.admission = Admission(self.metrics.errors, self.settings.deadline_ms)
         self.turns: Turns | None = None
-        self.monitor = DriftMonitor(Path(config.monitor) / "counts")
-        self.feedback = FeedbackLog(Path(config.monitor) / "spool" / "feedback")
+        monitor = Path(config.monitor)
+        self.monitor = DriftMonitor(monitor / "counts", PredictionLog(monitor, config.log))
+        self.feedback = FeedbackLog(monitor / "spool" / "feedback")
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock

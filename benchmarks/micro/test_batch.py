@@ -118,23 +118,24 @@ def test_drift_put(measure: Measure, lived: Lived, rows: npt.NDArray[np.float32]
     """Rows for the monitor."""
     feed, some = lived.generation.feed, rows[:size]
     scores = lived.generation.engine.run(some)
-    why = "one copy a batch; a thread counts"
-    assert measure(lambda: feed.put(some, scores), why, prepare=_emptied(lived, size)) == 0
+    members = [Ticket(0.0)] * size
+    why = "one copy a batch, and whose rows they are; a thread counts and logs"
+    assert measure(lambda: feed.put(some, scores, members), why, prepare=_emptied(lived, size)) == 0
 
 
 @pytest.mark.parametrize("way", ["tallied", "told"])
 def test_observer(measure: Measure, lived: Lived, rows: npt.NDArray[np.float32], way: str) -> None:
     """A batch of eight."""
     generation, some = lived.generation, rows[:8]
-    scores = generation.engine.run(some)
+    scores, members = generation.engine.run(some), [Ticket(0.0)] * 8
     tell = _teller()
 
     def tallied() -> None:
-        generation.observer.ran(some, scores, took_s=1e-5, waited_s=1e-6, closed_by="turn")
+        generation.observer.ran(some, scores, members, took_s=1e-5, waited_s=1e-6, closed_by="turn")
 
     def told() -> None:
         tell(8, 1e-5, 1e-6)
-        generation.feed.put(some, scores)
+        generation.feed.put(some, scores, members)
 
     whys = {
         "tallied": "plain numbers and the monitor's copy; Prometheus is told beside the path",

@@ -25,7 +25,7 @@ RECENT: Final = 200
 SURE: Final = 30
 """Labels after a change below which they say nothing of its end."""
 REPLAY: Final = 200_000
-"""Most errors that are read again after a restart, in about 0.2 s."""
+"""Most errors that are read again after a restart, in about 0.6 s."""
 CHANGES: Final = 10
 
 

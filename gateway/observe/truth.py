@@ -24,7 +24,8 @@ import msgspec
 import numpy as np
 
 from gateway.feedback import Given, decode_frame
-from gateway.observe.truth_store import EPOCH_S, TruthStore, keys_of, request_key
+from gateway.observe.truth_store import EPOCH_S, TruthStore, keys_of
+from gateway.predictions import is_sampled
 from gateway.spool import closed_files, read_spool
 from monitoring.performance.estimate import count_scores
 
@@ -172,8 +173,7 @@ class Truth:
 
     def _given(self, received: float, given: list[Given]) -> None:
         """Take in labels in the order in which they came."""
-        limit = self._sampled * 2**64
-        kept = [one for one in given if request_key(one.request_id) < limit]
+        kept = [one for one in given if is_sampled(one.request_id, self._sampled)]
         self.store.tally("not_sampled", len(given) - len(kept))
         keys = keys_of([one.request_id for one in kept], np.array([one.row for one in kept], dtype=np.int64)).tolist()
         marks = msgspec.json.encode(keys).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ class Asking:
 
     def __init__(self, under_test):
         self.under_test = under_test
+        self.numbers = itertools.count()
 
     def submit_one(self, row, path, deadline=math.inf):
         """One row."""
@@ -49,6 +51,7 @@ class Asking:
 
     def _submit(self, submit, rows, path, deadline):
         ticket = Ticket(0.0)
+        ticket.origin = f"r{next(self.numbers)}"
         ticket.deadline = deadline
         submit(rows, path, ticket)
         return ticket
@@ -295,7 +298,7 @@ def test_a_stopped_executor_fails_its_callers_instead_of_leaving_them(options):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_storm_of_requests_mixes_nothing_up(executor, options, seed):
-    """Random sizes, cancellations, poison and turns of the loop: every answer belongs to its own rows."""
+    """Random sizes, cancellations, poison and turns of the loop: every answer, and what is told, is of its own rows."""
     random_ = random.Random(seed)
     engine, observer = FakeEngine(max_rows=8), Remembering()
     engine.poisoned = {float(value) for value in range(0, 100_000, 97)}
@@ -319,13 +322,23 @@ def test_a_storm_of_requests_mixes_nothing_up(executor, options, seed):
         answers = await asyncio.gather(*[future for _, future in asked], return_exceptions=True)
         return [values for values, _ in asked], answers
 
-    for values, answer in zip(*run(main()), strict=True):
+    asked, answers = run(main())
+    told = [row for origin in observer.origins for row in rows_of(origin)]
+    assert len(set(told)) == len(told) == len(observer.rows)
+    assert [asked[number][row] for number, row in told] == [row[0] for row in observer.rows]
+    for values, answer in zip(asked, answers, strict=True):
         if isinstance(answer, asyncio.CancelledError):
             continue
         if engine.poisoned.intersection(values):
             assert isinstance(answer, Internal)
         else:
             assert [row[1] for row in answer] == values
+
+
+def rows_of(origin):
+    """Number of the request, and of each of its rows."""
+    request_id, first, count = (origin, 0, 1) if isinstance(origin, str) else origin
+    return [(int(request_id[1:]), row) for row in range(first, first + count)]
 
 
 class Clock:

@@ -49,16 +49,16 @@ def feed(monitor, model):
 def block(n, seed=2):
     rng = np.random.default_rng(seed)
     scores = rng.random(n).astype(np.float32)
-    return rng.random((n, 2)).astype(np.float32), np.column_stack([1 - scores, scores])
+    return rng.random((n, 2)).astype(np.float32), np.column_stack([1 - scores, scores]), []
 
 
 def test_rows_are_copied_so_that_the_batcher_may_reuse_its_block(feed):
     """Three batches through one buffer are three batches, not the last one three times."""
-    rows, scores = block(100)
+    rows, scores, _ = block(100)
     for shift in (0.0, 10.0, 20.0):
         changed = rows + np.float32(shift)
         buffer = changed.copy()
-        assert feed.put(buffer, scores) == 0
+        assert feed.put(buffer, scores, []) == 0
         buffer[:] = np.nan
     verdict = feed.verdict().drift
     assert verdict.n == 300
@@ -66,15 +66,21 @@ def test_rows_are_copied_so_that_the_batcher_may_reuse_its_block(feed):
     assert verdict.features[0].ks == pytest.approx(2 / 3, abs=0.05)
 
 
-def test_a_full_chunk_drops_rows_and_says_how_many(feed):
+def test_a_full_chunk_drops_a_batch_and_says_how_many_rows(feed):
     """Scoring never waits for the monitor; what was dropped is counted, the rest is judged."""
-    rows, scores = block(drift._CHUNK_ROWS - 10)
-    assert feed.put(rows, scores) == 0
-    assert feed.put(*block(25)) == 15
+    assert feed.put(*block(drift._CHUNK_ROWS - 10)) == 0
+    assert feed.put(*block(25)) == 25
+    assert feed.put(*block(10)) == 0
     assert feed.put(*block(3)) == 3
     feed.count()
     assert feed.put(*block(3)) == 0
     assert feed.verdict().drift.n == drift._CHUNK_ROWS + 3
+
+
+def test_the_largest_batch_has_room(monitor, model):
+    """Whatever `max_batch_rows` is."""
+    feed = monitor.open(ENTRY, "m", model, GatewaySettings(max_batch_rows=65_536, queue_limit_rows=65_536))
+    assert feed.put(*block(65_536)) == 0
 
 
 def test_counting_beside_the_traffic_loses_and_doubles_nothing(monitor, feed):
@@ -132,7 +138,7 @@ def test_the_verdict_is_that_of_all_processes(monitor, feed, model, reference, t
     alone = RowCounter(reference)
     counts = alone.zeros()
     for n, seed in ((300, 3), (200, 4)):
-        rows, scores = block(n, seed)
+        rows, scores, _ = block(n, seed)
         alone.add(counts, rows, scores[:, 1])
     assert judge(reference, counts) == own.drift
     other = monitor.open(Entry(version="2", sha256="b" * 64), "m", model, settings)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from gateway.errors import Internal
-from gateway.tickets import Part, Ticket
+from gateway.tickets import Part, Share, Ticket
 
 
 def run(main):
@@ -113,13 +113,13 @@ def test_no_waiter_is_lost_or_told_twice_between_two_threads():
 def test_parts_answer_in_any_order_and_one_failure_is_enough():
     """The whole is put together in the request's order."""
     whole, gathered = Ticket(0.0), [None, None, None]
-    parts = [Part(whole, number, 1, gathered) for number in range(3)]
+    parts = [Part(whole, number, Share("r", number, 1), gathered) for number in range(3)]
     for number in (2, 0, 1):
         assert not whole.finished
         parts[number].answer([[float(number)]])
     assert whole.result() == [[0.0], [1.0], [2.0]]
     failing = Ticket(0.0)
-    one, other = (Part(failing, number, 1, [None, None]) for number in range(2))
+    one, other = (Part(failing, number, Share("r", number, 1), [None, None]) for number in range(2))
     one.fail(Internal("no"))
     assert other.finished
     other.answer([[1.0]])

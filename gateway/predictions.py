@@ -1,0 +1,164 @@
+"""What a worker hands over of the rows that it has scored, and which requests the prediction log holds.
+
+    monitor/predictions/<sha256>.json      the model file's signature: names of columns and classes
+    monitor/spool/predictions/             frames (`gateway.spool`), each of rows of one model file
+
+A frame is the length of its head, the head, and arrays behind each other: rows and probabilities; for each request
+which of its rows are here, unless all have one row; the request ids, a line each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from converters.modelfile import Signature
+from gateway.store import replace_file
+from gateway.tickets import Share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from gateway.tickets import Origin
+
+__all__ = [
+    "FrameHead",
+    "Predictions",
+    "describe",
+    "is_sampled",
+    "pack_frame",
+    "read_frame",
+    "read_signature",
+]
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+class FrameHead(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What the rows of a frame have in common, and the shapes of what follows."""
+
+    sha256: str
+    model: str
+    version: str
+    time: float = 0.0
+    """Wall clock at which they were handed over: a tenth of a second or less after they were scored."""
+    dropped: int = 0
+    """Rows that the log should hold and never will, since the process's frame before of this model file."""
+    redacted: tuple[int, ...] = ()
+    """Places in the signature of the columns that are left out."""
+    rows: int = 0
+    columns: int
+    """Those that are not left out."""
+    classes: int
+    requests: int = 0
+    """Requests, or parts of them."""
+    single: bool = True
+    """Whether each of these is one row, and the first of its request."""
+
+
+class Predictions(NamedTuple):
+    """The content of a frame, row by row."""
+
+    head: FrameHead
+    rows: npt.NDArray[np.float32]
+    """[rows, columns]."""
+    probabilities: npt.NDArray[np.float32]
+    """[rows, classes]."""
+    request_ids: list[str]
+    """[rows]."""
+    numbers: npt.NDArray[np.int32]
+    """[rows], of each row within its request, from 0."""
+
+
+def pack_frame(
+    head: FrameHead,
+    rows: npt.NDArray[np.float32],
+    probabilities: npt.NDArray[np.float32],
+    origins: Sequence[Origin],
+) -> list[bytes | memoryview]:
+    """The parts of a frame; `rows`, `requests` and `single` of the head are filled in.
+
+    Args:
+        head: all else.
+        rows: [n, columns], C order; valid until the parts are written.
+        probabilities: [n, classes], likewise.
+        origins: whose rows they are, in their order.
+    """
+    single = all(type(origin) is str for origin in origins)
+    shares = [Share(origin, 0, 1) if isinstance(origin, str) else origin for origin in origins]
+    head = msgspec.structs.replace(head, rows=len(rows), requests=len(origins), single=single)
+    encoded = msgspec.msgpack.encode(head)
+    places = b"" if single else np.array([share[1:] for share in shares], dtype="<i4").tobytes()
+    ids = "\n".join([share.request_id for share in shares]).encode()
+    return [_LENGTH.pack(len(encoded)), encoded, _bytes(rows), _bytes(probabilities), places, ids]
+
+
+def _bytes(array: npt.NDArray[np.float32]) -> bytes | memoryview:
+    return array.data.cast("B") if array.size else b""
+
+
+def read_frame(data: bytes) -> Predictions:
+    """Read what `pack_frame` has made; arrays are views.
+
+    Raises:
+        ValueError: it was made by something else.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(data)
+        head = msgspec.msgpack.decode(data[_LENGTH.size : _LENGTH.size + length], type=FrameHead)
+    except (struct.error, msgspec.MsgspecError) as error:
+        raise ValueError(f"no frame of predictions: {error}") from error
+    at = _LENGTH.size + length
+    rows, at = _take(data, at, "<f4", (head.rows, head.columns))
+    probabilities, at = _take(data, at, "<f4", (head.rows, head.classes))
+    if head.single:
+        return Predictions(head, rows, probabilities, data[at:].decode().split("\n"), np.zeros(head.rows, np.int32))
+    places, at = _take(data, at, "<i4", (head.requests, 2))
+    firsts, counts = places.T
+    ids = np.repeat(np.array(data[at:].decode().split("\n"), dtype=object), counts).tolist()
+    before = np.cumsum(counts) - counts
+    numbers = np.arange(head.rows, dtype=np.int32) + np.repeat(firsts - before.astype(np.int32), counts)
+    return Predictions(head, rows, probabilities, ids, numbers)
+
+
+def _take(data: bytes, at: int, kind: str, shape: tuple[int, int]) -> tuple[Any, int]:
+    found = np.frombuffer(data, dtype=kind, count=shape[0] * shape[1], offset=at)
+    return found.reshape(shape), at + found.nbytes
+
+
+def describe(folder: Path, sha256: str, signature: Signature) -> None:
+    """Keep in `monitor/predictions` what a model file's frames are read with, unless it is there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = folder / f"{sha256}.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(path, msgspec.json.encode(signature))
+
+
+def read_signature(folder: Path, sha256: str) -> Signature:
+    """What `describe` has kept.
+
+    Raises:
+        FileNotFoundError: nothing.
+        msgspec.MsgspecError: it is damaged.
+    """
+    return msgspec.json.decode((folder / f"{sha256}.json").read_bytes(), type=Signature)
+
+
+def is_sampled(request_id: str, share: float) -> bool:
+    """Whether a share of all requests includes this one: the same answer at any time in any process.
+
+    A larger share includes a smaller one. By the first 8 bytes of BLAKE2b.
+    """
+    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < share * 2**64
