@@ -16,6 +16,7 @@ and without being kept: `duplicate` (the same label again), `contradictory` (ano
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,7 @@ import msgspec
 import numpy as np
 
 from gateway.feedback import Given, decode_frame
-from gateway.observe.truth_store import EPOCH_S, TruthStore, keys_of
+from gateway.observe.truth_store import EPOCH_S, SEGMENT_ROWS, TruthStore, keys_of
 from gateway.predictions import is_sampled
 from gateway.spool import closed_files, read_spool
 from monitoring.performance.estimate import count_scores
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from gateway.observe.truth_store import Keys, Scored
 
 __all__ = ["STATES", "Truth", "labels_for"]
+
+_log = logging.getLogger("hotgate.truth")
 
 STATES: Final = ("waiting", "joined", "ambiguous", "unusable", "expired", "unknown")
 _ALONE: Final = frozenset({"waiting", "unknown"})
@@ -71,7 +74,7 @@ class Truth:
         streams: ErrorStreams,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.store = TruthStore(folder / "truth.sqlite")
+        self.store = TruthStore(folder / "truth.sqlite", min(SEGMENT_ROWS, keep_rows // 8))
         self._spool = folder / "spool" / "feedback"
         self._keep_rows = keep_rows
         self._keep_s = keep_s
@@ -114,7 +117,7 @@ class Truth:
             sqlite3.Error: there is no room; what was not taken in is tried again.
         """
         for path in closed_files(self._spool, self._clock):
-            frames = [decode_frame(frame) for frame in read_spool(path)]
+            frames = list(_frames(path))
             with self._all_or_nothing():
                 if self.store.consume(path.name, self._clock()):
                     for received, given in frames:
@@ -177,27 +180,24 @@ class Truth:
         self.store.tally("not_sampled", len(given) - len(kept))
         keys = keys_of([one.request_id for one in kept], np.array([one.row for one in kept], dtype=np.int64)).tolist()
         marks = msgspec.json.encode(keys).decode()
-        known = dict(
-            self.store.ask("SELECT key, label FROM labels WHERE key IN (SELECT value FROM json_each(?))", marks)
-        )
-        fresh: dict[int, Given] = {}
-        changed: dict[int, str] = {}
+        question = "SELECT key, label, received FROM labels WHERE key IN (SELECT value FROM json_each(?))"
+        stored = {key: (label, at) for key, label, at in self.store.ask(question, marks)}
+        known = dict(stored)
         for key, one in zip(keys, kept, strict=True):
             label = msgspec.json.encode(one.label).decode()
-            if key not in known:
-                fresh[key] = one
-            elif known[key] == label:
-                self.store.tally("duplicate", 1)
-            else:
-                self.store.tally("contradictory", 1)
-                changed[key] = label
-            known[key] = label
+            before, at = known.get(key, (label, received))
+            if key in known:
+                self.store.tally("duplicate" if label == before else "contradictory", 1)
+            # Workers' files come in no order within a second or two: the label that was received last is the one.
+            known[key] = (label if received >= at else before), max(received, at)
+        fresh = {key: one for key, one in zip(keys, kept, strict=True) if key not in stored}
         self.store.tell(
             "INSERT INTO labels (key, request_id, row, label, received, state) VALUES (?, ?, ?, ?, ?, 'waiting')",
-            [(key, one.request_id, one.row, known[key], received) for key, one in fresh.items()],
+            [(key, one.request_id, one.row, *known[key]) for key, one in fresh.items()],
         )
-        self._join([(key, known[key]) for key in fresh])
-        self._correct({key: label for key, label in changed.items() if key not in fresh})
+        self._join([(key, known[key][0]) for key in fresh])
+        self.store.tell("UPDATE labels SET received = ? WHERE key = ?", [(known[key][1], key) for key in stored])
+        self._correct({key: known[key][0] for key, (label, _) in stored.items() if label != known[key][0]})
 
     def _correct(self, changed: dict[int, str]) -> None:
         """Let labels take the place of those that came before."""
@@ -273,6 +273,14 @@ class Truth:
                 "DELETE FROM labels WHERE key IN (SELECT key FROM labels ORDER BY received LIMIT ?)",
                 labels - self._keep_rows,
             )
+
+
+def _frames(path: Path) -> Iterator[tuple[float, list[Given]]]:
+    for frame in read_spool(path):
+        try:
+            yield decode_frame(frame)
+        except msgspec.MsgspecError as error:
+            _log.error("%s: a frame holds no labels and is left out: %s", path, error)
 
 
 def _decoded(label: str) -> Label:

@@ -133,11 +133,16 @@ def keys_of(request_ids: Sequence[str], rows: NDArray[np.integer[Any]]) -> Keys:
 class TruthStore:
     """The file; for one process and thread.
 
+    Args:
+        path: where it is, or will be.
+        segment_rows: up to which segments are put together; they are forgotten as a whole.
+
     Raises:
         sqlite3.Error: it is damaged, or there is no room.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, segment_rows: int = SEGMENT_ROWS) -> None:
+        self._segment_rows = segment_rows
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")  # a spool file is removed on the word of a commit
@@ -211,7 +216,7 @@ class TruthStore:
         newest = self.ask(
             "SELECT id, rows FROM segments WHERE version = ? AND content IS NOT NULL ORDER BY id DESC LIMIT 1", version
         )
-        if newest and newest[0][1] < 2 * keys.size and newest[0][1] + keys.size <= SEGMENT_ROWS:
+        if newest and newest[0][1] < 2 * keys.size and newest[0][1] + keys.size <= self._segment_rows:
             number = newest[0][0]
             before = self.segments.pop(number).keys
             old_times, old_probabilities = self.content(number, before.size)

@@ -1,0 +1,162 @@
+"""What the observer does with labels: join, judge, tell; and how that ends if the file is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.observe.error_streams import ErrorStreams, river_detectors
+from gateway.observe.judging import Judging
+from gateway.observe.performance_source import Limits, PerformanceSource
+from gateway.observe.truth import Truth
+from gateway.observe.truth_store import Scored, Version
+from gateway.predictions import read_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from gateway.observe.error_streams import Detector
+    from gateway.observe.settings import MonitorSettings
+    from gateway.performance import PerformanceReport
+    from gateway.predictions import Predictions
+
+__all__ = ["PerformanceKeeper"]
+
+_log = logging.getLogger("hotgate.truth")
+
+_DAY_S = 86_400.0
+
+
+class PerformanceKeeper:
+    """Labels and predictions of one home, for the one observer that joins them.
+
+    Args:
+        folder: `monitor/`.
+        settings: how much is kept, and what is too bad.
+        clock: wall time.
+        sampled: share of requests that the prediction log holds, 0 to 1.
+        detectors: of changes of the error rate.
+
+    Raises:
+        sqlite3.Error: `truth.sqlite` cannot be opened; one that is damaged is put aside.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: MonitorSettings,
+        clock: Callable[[], float] = time.time,
+        *,
+        sampled: float = 1.0,
+        detectors: Callable[[], dict[str, Detector]] = river_detectors,
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._sampled = sampled
+        self._clock = clock
+        self._streams = ErrorStreams(detectors)
+        self._open()
+        limits = Limits(
+            accuracy_min=settings.accuracy_min, roc_auc_min=settings.roc_auc_min, margin=settings.performance_margin
+        )
+        self.source = PerformanceSource(lambda: self.reports, limits)
+
+    @property
+    def reports(self) -> list[PerformanceReport]:
+        """The newest ones; none before the first look."""
+        return self._judging.reports
+
+    def predictions(self, source: str, frames: Iterable[Predictions]) -> None:
+        """Take in what a spool file of the prediction log holds, before that is removed; each file counts once.
+
+        Args:
+            source: its name.
+            frames: its content.
+
+        Raises:
+            OSError: it was not taken in, and is to be brought again.
+        """
+        with self._guarded():
+            self._truth.predictions(source, self._scored(frames))
+
+    def look(self) -> str | None:
+        """Take in labels, judge if it is time, and write reports; returns what is wrong.
+
+        Raises:
+            OSError: something was not done; it is tried again.
+        """
+        with self._guarded():
+            self._truth.look()
+            self._judging.look()
+        return self._streams.problem
+
+    def close(self) -> None:
+        """Close the file."""
+        self._truth.close()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """What the file cannot do now is done later; if it is damaged, with a new one."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OSError(f"truth.sqlite: {error}") from error
+        except sqlite3.DatabaseError as error:
+            self._truth.close()
+            self._put_aside()
+            self._open()
+            raise OSError(f"truth.sqlite was damaged: {error}") from error
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._truth = self._new_truth()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._put_aside()
+            self._truth = self._new_truth()
+        self._streams.forget()
+        self._judging = Judging(self._folder, self._truth, self._streams, self._clock)
+
+    def _new_truth(self) -> Truth:
+        return Truth(
+            self._folder,
+            keep_rows=self._settings.truth_keep_rows,
+            keep_s=self._settings.truth_keep_days * _DAY_S,
+            sampled=self._sampled,
+            streams=self._streams,
+            clock=self._clock,
+        )
+
+    def _put_aside(self) -> None:
+        path = self._folder / "truth.sqlite"
+        _log.error("%s is damaged: it is now %s.bad, and labels are collected anew", path, path.name)
+        path.replace(path.with_name(f"{path.name}.bad"))
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def _scored(self, frames: Iterable[Predictions]) -> Iterator[Scored]:
+        versions: dict[str, Version | None] = {}
+        for frame in frames:
+            head = frame.head
+            who = f"{head.sha256}{head.model}\0{head.version}"
+            if who not in versions:
+                versions[who] = self._version(head.model, head.version, head.sha256)
+            version = versions[who]
+            if version is not None:
+                yield Scored(version, head.time, frame.request_ids, frame.numbers, frame.probabilities)
+
+    def _version(self, model: str, version: str, sha256: str) -> Version | None:
+        try:
+            signature = read_signature(self._folder / "predictions", sha256)
+        except (FileNotFoundError, msgspec.MsgspecError) as error:
+            _log.error("labels of %s are not joined, nobody knows its classes: %s", sha256[:12], error)
+            return None
+        return Version(model=model, version=version, sha256=sha256, classes=signature.classes, labels=signature.labels)
