@@ -20,7 +20,7 @@ from litestar.typing import FieldDefinition
 from msgspec import UNSET, UnsetType
 
 from gateway.errors import GatewayError, Problem, TooLarge
-from gateway.express import ExpressBody
+from gateway.express import EMPTY, ExpressBody
 from gateway.reply import JSON_HEADER, Reply
 from gateway.spool import Spool
 
@@ -208,6 +208,7 @@ def feedback_route(log: FeedbackLog) -> HTTPRouteHandler:
         "/feedback",
         status_code=202,
         dto=_Body,
+        opt={EMPTY: 'the body is empty: send JSON such as {"request_id": "…", "label": …}'},
         responses={
             400: ResponseSpec(Problem, description="The body is malformed; the detail names the path of the value."),
             413: ResponseSpec(Problem, description=f"More than {LABELS_MAX} labels, or too many bytes."),

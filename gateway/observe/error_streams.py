@@ -22,6 +22,8 @@ __all__ = ["Detector", "ErrorStreams", "Standing", "river_detectors"]
 
 RECENT: Final = 200
 """Newest labels whose error rate is told, and has to be back for a drift to be over."""
+AFTER: Final = 50
+"""Newest labels whose error rate stands for what comes after a change: most of them are behind it."""
 SURE: Final = 30
 """Labels after a change below which they say nothing of its end."""
 REPLAY: Final = 200_000
@@ -72,7 +74,7 @@ class _Stream:
 
     def __init__(self, detectors: dict[str, Detector]) -> None:
         self.detectors = detectors
-        self.recent: deque[int] = deque(maxlen=RECENT)
+        self.recent: deque[int] = deque(maxlen=AFTER)
         self.labels = self.wrong = 0
 
     def add(self, wrong: int) -> str | None:
@@ -86,7 +88,7 @@ class _Stream:
 
     def rates(self) -> tuple[float, float]:
         """Error rate of all but the newest, and of the newest."""
-        newest = list(self.recent)[-min(RECENT, max(self.labels // 2, 1)) :]
+        newest = list(self.recent)[-min(AFTER, max(self.labels // 2, 1)) :]
         before = (self.wrong - sum(newest)) / max(self.labels - len(newest), 1)
         return before, sum(newest) / len(newest)
 

@@ -42,9 +42,6 @@ class PerformanceKeeper:
         clock: wall time.
         sampled: share of requests that the prediction log holds, 0 to 1.
         detectors: of changes of the error rate.
-
-    Raises:
-        sqlite3.Error: `truth.sqlite` cannot be opened; one that is damaged is put aside.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class PerformanceKeeper:
         self._sampled = sampled
         self._clock = clock
         self._streams = ErrorStreams(detectors)
-        self._open()
+        self._opened: tuple[Truth, Judging] | None = None
         limits = Limits(
             accuracy_min=settings.accuracy_min, roc_auc_min=settings.roc_auc_min, margin=settings.performance_margin
         )
@@ -70,7 +67,7 @@ class PerformanceKeeper:
     @property
     def reports(self) -> list[PerformanceReport]:
         """The newest ones; none before the first look."""
-        return self._judging.reports
+        return [] if self._opened is None else self._opened[1].reports
 
     def predictions(self, source: str, frames: Iterable[Predictions]) -> None:
         """Take in what a spool file of the prediction log holds, before that is removed; each file counts once.
@@ -82,8 +79,8 @@ class PerformanceKeeper:
         Raises:
             OSError: it was not taken in, and is to be brought again.
         """
-        with self._guarded():
-            self._truth.predictions(source, self._scored(frames))
+        with self._working() as (truth, _):
+            truth.predictions(source, self._scored(frames))
 
     def look(self) -> str | None:
         """Take in labels, judge if it is time, and write reports; returns what is wrong.
@@ -91,39 +88,36 @@ class PerformanceKeeper:
         Raises:
             OSError: something was not done; it is tried again.
         """
-        with self._guarded():
-            self._truth.look()
-            self._judging.look()
+        with self._working() as (truth, judging):
+            truth.look()
+            judging.look()
         return self._streams.problem
 
     def close(self) -> None:
-        """Close the file."""
-        self._truth.close()
+        """Close the file; another look opens it again."""
+        if self._opened is not None:
+            self._opened[0].close()
+            self._opened = None
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """What the file cannot do now is done later; if it is damaged, with a new one."""
+    def _working(self) -> Iterator[tuple[Truth, Judging]]:
+        """Give what works on the file; what cannot be done now is done later, with a new file if it is damaged."""
         try:
-            yield
+            if self._opened is None:
+                self._opened = self._open()
+            yield self._opened
         except sqlite3.OperationalError as error:
             raise OSError(f"truth.sqlite: {error}") from error
         except sqlite3.DatabaseError as error:
-            self._truth.close()
+            self.close()
             self._put_aside()
-            self._open()
             raise OSError(f"truth.sqlite was damaged: {error}") from error
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[Truth, Judging]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._truth = self._new_truth()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self._put_aside()
-            self._truth = self._new_truth()
         self._streams.forget()
-        self._judging = Judging(self._folder, self._truth, self._streams, self._clock)
+        truth = self._new_truth()
+        return truth, Judging(self._folder, truth, self._streams, self._clock)
 
     def _new_truth(self) -> Truth:
         return Truth(

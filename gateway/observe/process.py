@@ -18,9 +18,12 @@ from gateway.observe.alert_file import AlertFile
 from gateway.observe.delivery import Delivery
 from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
+from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.rules import Rules
 from gateway.observe.silences import Silences
 from gateway.observe.webhook import Webhook
+from gateway.predictions import read_frame
+from gateway.spool import closed_files, read_spool
 from gateway.store import replace_file
 from monitoring.alarm import AlarmRule
 
@@ -67,7 +70,8 @@ class Observer:
         rule = AlarmRule(severity=settings.severity, raise_after=settings.raise_after, clear_after=settings.clear_after)
         webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
         sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
-        sources: list[Source] = [DriftWindows(folder / "counts", settings.window_s)]
+        self._performance = PerformanceKeeper(folder, settings, clock)
+        sources: list[Source] = [DriftWindows(folder / "counts", settings.window_s), self._performance.source]
         self._alerter = Alerter(
             folder,
             sources,
@@ -90,6 +94,13 @@ class Observer:
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
             except OSError as error:
                 problems[folder.name] = f"counts are not folded: {error}"
+        try:
+            self._take_predictions()
+            problem = self._performance.look()
+        except OSError as error:
+            problem = f"labels are not joined: {error}"
+        if problem is not None:
+            problems["labels"] = problem
         problems.update(self._alerter.look())
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
@@ -100,6 +111,12 @@ class Observer:
         except OSError as error:
             _log.error("%s", error)
         return status
+
+    def _take_predictions(self) -> None:
+        """Bring what workers have handed over to the labels."""
+        for path in closed_files(self._folder / "spool" / "predictions", self._clock):
+            self._performance.predictions(path.name, [read_frame(frame) for frame in read_spool(path)])
+            path.unlink()
 
 
 def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None = None) -> int:
