@@ -1,0 +1,285 @@
+"""Closed Parquet files of the prediction log, one folder a model file; needs pyarrow.
+
+    <sha256>/<start>-<seconds>-<id>.parquet     immutable; an id that begins with `m` names in it those that it replaces
+
+A file is written beside the folder, synced and renamed into it, so a folder never holds anything else, or half a file.
+Between the moment in which a file that replaces others appears and their removal both are there: `segments` leaves the
+others out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from converters.modelfile import Signature
+    from gateway.predictions import Predictions
+
+__all__ = [
+    "ColumnNames",
+    "DamagedSegmentError",
+    "Segment",
+    "merge",
+    "names_in",
+    "names_of",
+    "publish",
+    "read",
+    "replaced",
+    "segments",
+    "sync_folder",
+    "table",
+]
+
+_REPLACES: Final = b"hotgate.replaces"
+_GROUP_BYTES: Final = 16 * 2**20
+_GROUP_ROWS: Final = 131_072
+"""Smaller tables become one row group, up to this; what is in memory at once."""
+
+
+class DamagedSegmentError(Exception):
+    """A file is no Parquet; the text names it."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(f"{path} is damaged: {reason}")
+        self.path = path
+
+
+class Segment(NamedTuple):
+    """What a file's name tells: the wall clock's seconds in which its rows were scored."""
+
+    start: int
+    seconds: int
+    unique: str
+
+    @classmethod
+    def of(cls, name: str) -> Segment | None:
+        """Take a name apart; None for what is no segment."""
+        stem, _, suffix = name.rpartition(".")
+        parts = stem.split("-")
+        if suffix != "parquet" or len(parts) != 3 or not (parts[0] + parts[1]).isdecimal():
+            return None
+        found = cls(int(parts[0]), int(parts[1]), parts[2])
+        return found if str(found) == name else None
+
+    def __str__(self) -> str:
+        """The name itself; names sort by time."""
+        return f"{self.start:012d}-{self.seconds}-{self.unique}.parquet"
+
+    @property
+    def end(self) -> int:
+        """The first second that it does not reach."""
+        return self.start + self.seconds
+
+
+class ColumnNames(NamedTuple):
+    """What the log's own columns are called beside those of the model."""
+
+    label: str
+    prediction: str
+    request_id: str
+    row: str
+    time: str
+    model: str
+    version: str
+    sha256: str
+    probabilities: tuple[str, ...]
+
+
+def names_of(signature: Signature) -> ColumnNames:
+    """The own columns' names: each as it is called here, with as many `_` behind it as make it unlike all before it."""
+    taken = {column.name for column in signature.columns}
+
+    def free(name: str) -> str:
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    return ColumnNames(
+        label=free("label"),
+        prediction=free("prediction"),
+        request_id=free("request_id"),
+        row=free("row"),
+        time=free("time"),
+        model=free("model"),
+        version=free("version"),
+        sha256=free("sha256"),
+        probabilities=tuple(free(f"probability_{label}") for label in signature.labels),
+    )
+
+
+def table(found: Predictions, signature: Signature) -> pa.Table:
+    """A frame's rows: the model's columns (float32, null where missing or redacted), then the log's own.
+
+    Args:
+        found: what was read of the frame.
+        signature: of its model file.
+    """
+    head, count = found.head, len(found.request_ids)
+    names = names_of(signature)
+    values = iter(found.rows.T)
+    columns = {
+        column.name: pa.nulls(count, pa.float32())
+        if index in head.redacted
+        else pa.array(next(values), from_pandas=True)
+        for index, column in enumerate(signature.columns)
+    }
+    best = pa.array(np.argmax(found.probabilities, axis=1)) if count else pa.array([], pa.int64())
+    stamp = pa.scalar(int(head.time * 1e6), pa.timestamp("us", tz="UTC"))
+    own = {
+        names.label: pa.array(signature.labels, pa.string()).take(best),
+        names.prediction: _classes(signature).take(best),
+        **dict(zip(names.probabilities, map(pa.array, found.probabilities.T), strict=True)),
+        names.request_id: pa.array(found.request_ids, pa.string()),
+        names.row: pa.array(found.numbers),
+        names.time: pa.repeat(stamp, count),
+        names.model: pa.repeat(head.model, count),
+        names.version: pa.repeat(head.version, count),
+        names.sha256: pa.repeat(head.sha256, count),
+    }
+    return pa.table({**columns, **own})
+
+
+def _classes(signature: Signature) -> pa.Array:
+    kinds = {type(value) for value in signature.classes}
+    return pa.array(signature.classes if len(kinds) == 1 else [str(value) for value in signature.classes])
+
+
+def publish(folder: Path, name: Segment, tables: Iterable[pa.Table], replaces: Iterable[str] = ()) -> None:
+    """Write a segment; what it replaces no longer counts from here on. One of that name is written over.
+
+    Args:
+        folder: of the model file.
+        name: of the segment.
+        tables: all of one schema, at least one.
+        replaces: names of segments whose rows are all in `tables`.
+
+    Raises:
+        OSError: there is no room; nothing has changed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f"{folder.name}.new")
+    try:
+        _write(fresh, tables, {_REPLACES: msgspec.json.encode(tuple(replaces))})
+        fresh.rename(folder / str(name))
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+
+
+def _write(path: Path, tables: Iterable[pa.Table], notes: dict[bytes, bytes]) -> None:
+    groups = _row_groups(tables)
+    first = next(groups)
+    words = [field.name for field in first.schema if field.type == pa.string()]
+    with path.open("wb") as file:
+        schema = first.schema.with_metadata(notes)
+        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=words) as writer:
+            for group in itertools.chain([first], groups):
+                writer.write_table(group)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for found in tables:
+        waiting.append(found)
+        if sum(part.nbytes for part in waiting) >= _GROUP_BYTES or sum(map(len, waiting)) >= _GROUP_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """A segment's rows, a row group at a time.
+
+    Raises:
+        DamagedSegmentError: it is no Parquet.
+        OSError: it cannot be read.
+    """
+    with _damage_told(path), pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns, use_threads=False).replace_schema_metadata()
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's word, not arrow's on the content
+            raise
+        raise DamagedSegmentError(path, error) from error
+
+
+def merge(folder: Path, names: list[Segment]) -> Segment:
+    """Put one segment in the place of others, which are still there.
+
+    Raises:
+        DamagedSegmentError: one of them cannot be read.
+        OSError: there is no room; nothing has changed.
+    """
+    start = min(name.start for name in names)
+    merged = Segment(start, max(name.end for name in names) - start, f"m{secrets.token_hex(8)}")
+    publish(folder, merged, (part for name in names for part in read(folder / str(name))), map(str, names))
+    return merged
+
+
+def names_in(folder: Path) -> list[Segment]:
+    """All segments of a folder, by time; none if there is no folder."""
+    try:
+        found = [Segment.of(path.name) for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in found if name is not None)
+
+
+def replaced(folder: Path, names: Iterable[Segment]) -> set[Segment]:
+    """Those among `names` whose rows are in others of them too.
+
+    Raises:
+        DamagedSegmentError: one is no Parquet.
+        OSError: one cannot be read.
+    """
+    names = set(names)
+    found: set[Segment | None] = set()
+    for name in names:
+        if name.unique.startswith("m"):
+            with _damage_told(folder / str(name)):
+                notes = pq.read_schema(folder / str(name)).metadata
+            found.update(map(Segment.of, msgspec.json.decode(notes[_REPLACES], type=tuple[str, ...])))
+    return {name for name in names if name in found}
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The segments of a folder that hold each row once, by time; errors as `replaced`."""
+    names = names_in(folder)
+    gone = replaced(folder, names)
+    return [name for name in names if name not in gone]
