@@ -31,8 +31,10 @@ ROWS_MAX: Final = 50_000
 """Newest labelled rows of a version that are judged: their accuracy is known to half a percent, in about 0.3 s."""
 FIRST_ROWS: Final = 1000
 """Labels that tell what is usual for a version."""
-REPORT_S: Final = 10.0
+REPORT_S: Final = 2.0
 """Least time between two reports, which are made while something is new."""
+REPORT_SHARE: Final = 0.05
+"""Of a core, which reports may take."""
 REFRESH_S: Final = 60.0
 """Longest time between two: horizons move on while nothing comes."""
 VERSIONS_MAX: Final = 50
@@ -61,6 +63,7 @@ class Judging:
         self._clock = clock
         self._reports: dict[int, PerformanceReport] = {}
         self._made_at = float("-inf")
+        self._pause_s = REPORT_S
 
     @property
     def reports(self) -> list[PerformanceReport]:
@@ -76,9 +79,9 @@ class Judging:
         """
         now = self._clock()
         age = now - self._made_at
-        if 0 <= age < (REPORT_S if self._truth.touched else REFRESH_S):
+        if 0 <= age < (self._pause_s if self._truth.touched else REFRESH_S):
             return
-        self._made_at = now
+        self._made_at, began = now, time.perf_counter()
         touched = set(self._truth.touched)
         reports = dict(self._reports)
         for version in self._truth.store.versions:
@@ -89,6 +92,7 @@ class Judging:
         found = Performances(time=now, feedback=self._truth.feedback(), models=self.reports)
         replace_file(self._path, msgspec.json.encode(found), durable=False)
         self._truth.touched -= touched
+        self._pause_s = max(REPORT_S, (time.perf_counter() - began) / REPORT_SHARE)
 
     def _report(self, number: int, now: float) -> PerformanceReport:
         version = self._truth.store.versions[number]

@@ -16,31 +16,28 @@ and without being kept: `duplicate` (the same label again), `contradictory` (ano
 from __future__ import annotations
 
 import contextlib
-import logging
-import sqlite3
+import itertools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
-from gateway.feedback import Given, decode_frame
+from gateway.observe.labels import in_groups, labels_in
 from gateway.observe.truth_store import EPOCH_S, SEGMENT_ROWS, TruthStore, keys_of
 from gateway.predictions import is_sampled
-from gateway.spool import closed_files, read_spool
+from gateway.spool import closed_files
 from monitoring.performance.estimate import count_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from gateway.feedback import Label
+    from gateway.feedback import Given, Label
     from gateway.observe.error_streams import ErrorStreams
     from gateway.observe.truth_store import Keys, Scored
 
-__all__ = ["STATES", "Truth", "labels_for"]
-
-_log = logging.getLogger("hotgate.truth")
+__all__ = ["STATES", "Truth"]
 
 STATES: Final = ("waiting", "joined", "ambiguous", "unusable", "expired", "unknown")
 _ALONE: Final = frozenset({"waiting", "unknown"})
@@ -116,13 +113,13 @@ class Truth:
             OSError: a spool file cannot be read or removed.
             sqlite3.Error: there is no room; what was not taken in is tried again.
         """
-        for path in closed_files(self._spool, self._clock):
-            frames = list(_frames(path))
+        for paths in in_groups(closed_files(self._spool, self._clock)):
             with self._all_or_nothing():
-                if self.store.consume(path.name, self._clock()):
-                    for received, given in frames:
-                        self._given(received, given)
-            path.unlink()
+                fresh = [path for path in paths if self.store.consume(path.name, self._clock())]
+                # Of several workers: in the order in which labels came, not file by file.
+                self._given(sorted(itertools.chain.from_iterable(map(labels_in, fresh)), key=lambda one: one[0]))
+            for path in paths:
+                path.unlink()
         with self._all_or_nothing():
             self.store.ask(
                 "UPDATE labels SET state = 'unknown' WHERE state = 'waiting' AND received < ?", self._clock() - WAIT_S
@@ -174,23 +171,24 @@ class Truth:
         self.store.tell("UPDATE labels SET state = 'ambiguous' WHERE key = ?", [(key,) for key, _ in twice])
         self.touched.update(version for _, version in twice if version is not None)
 
-    def _given(self, received: float, given: list[Given]) -> None:
-        """Take in labels in the order in which they came."""
-        kept = [one for one in given if is_sampled(one.request_id, self._sampled)]
+    def _given(self, given: list[tuple[float, Given]]) -> None:
+        """Take in labels, each with the time at which it came, in that order."""
+        kept = [one for one in given if is_sampled(one[1].request_id, self._sampled)]
         self.store.tally("not_sampled", len(given) - len(kept))
-        keys = keys_of([one.request_id for one in kept], np.array([one.row for one in kept], dtype=np.int64)).tolist()
+        rows = np.array([one.row for _, one in kept], dtype=np.int64)
+        keys = keys_of([one.request_id for _, one in kept], rows).tolist()
         marks = msgspec.json.encode(keys).decode()
         question = "SELECT key, label, received FROM labels WHERE key IN (SELECT value FROM json_each(?))"
         stored = {key: (label, at) for key, label, at in self.store.ask(question, marks)}
         known = dict(stored)
-        for key, one in zip(keys, kept, strict=True):
+        for key, (received, one) in zip(keys, kept, strict=True):
             label = msgspec.json.encode(one.label).decode()
             before, at = known.get(key, (label, received))
             if key in known:
                 self.store.tally("duplicate" if label == before else "contradictory", 1)
-            # Workers' files come in no order within a second or two: the label that was received last is the one.
+            # A file may come late: the label that was received last is the one.
             known[key] = (label if received >= at else before), max(received, at)
-        fresh = {key: one for key, one in zip(keys, kept, strict=True) if key not in stored}
+        fresh = {key: one for key, (_, one) in zip(keys, kept, strict=True) if key not in stored}
         self.store.tell(
             "INSERT INTO labels (key, request_id, row, label, received, state) VALUES (?, ?, ?, ?, ?, 'waiting')",
             [(key, one.request_id, one.row, *known[key]) for key, one in fresh.items()],
@@ -275,42 +273,6 @@ class Truth:
             )
 
 
-def _frames(path: Path) -> Iterator[tuple[float, list[Given]]]:
-    for frame in read_spool(path):
-        try:
-            yield decode_frame(frame)
-        except msgspec.MsgspecError as error:
-            _log.error("%s: a frame holds no labels and is left out: %s", path, error)
-
-
 def _decoded(label: str) -> Label:
     found: Label = msgspec.json.decode(label)
     return found
-
-
-def labels_for(path: Path, request_ids: list[str], rows: list[int]) -> list[Label | None]:
-    """What came true on each row, for export: None where nothing is known, or not for sure.
-
-    Args:
-        path: `monitor/truth.sqlite`; nothing is known where there is none.
-        request_ids: [n].
-        rows: [n], of each row within its request.
-
-    Raises:
-        sqlite3.Error: the file is damaged.
-    """
-    if not path.exists() or not request_ids:
-        return [None] * len(request_ids)
-    keys = keys_of(request_ids, np.asarray(rows, dtype=np.int64)).tolist()
-    marks = msgspec.json.encode(keys).decode()
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        found = db.execute(
-            "SELECT key, classes, truth FROM labels JOIN versions ON versions.id = labels.version"
-            " WHERE state = 'joined' AND key IN (SELECT value FROM json_each(?))",
-            (marks,),
-        )
-        known = {key: msgspec.json.decode(classes)[truth] for key, classes, truth in found}
-    finally:
-        db.close()
-    return [known.get(key) for key in keys]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
+from harness import serving, wait_until
 from sklearn import metrics
 from truth_world import NOW, VERSION, World
 
@@ -320,3 +323,52 @@ def test_a_damaged_file_is_put_aside_and_labels_are_collected_anew(tmp_path):
     assert keeper.look() is None
     assert (tmp_path / "truth.sqlite.bad").read_bytes() == b"no database" * 1000
     keeper.close()
+
+
+@pytest.mark.process
+def test_late_labels_come_back_as_scikit_learns_figures_and_a_flip_as_concept_drift(tmp_path, linear, cancer):
+    """Over HTTP, with two workers: rows predicted, then labelled, the last half with the classes turned round."""
+    rows, target, _ = cancer
+    with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "2") as server:
+        answers = [
+            server.predict(
+                json.dumps({"instances": rows[at : at + 20].tolist()}).encode(), **{"X-Request-Id": f"r{at}"}
+            )
+            for at in range(0, 560, 20)
+        ]
+        assert {status for status, _, _ in answers} == {200}
+        found = [row for _, _, body in answers for row in json.loads(body)["predictions"]]
+        p = np.array([row["probabilities"]["benign"] for row in found])
+        wait_until(lambda: _report(server)["estimated"]["n"] == 560, what="all predictions, before any label")
+        truth = np.where(np.arange(560) < 280, target[:560], 1 - target[:560])
+        feedback = [{"request_id": f"r{at}", "labels": truth[at : at + 20].tolist()} for at in range(0, 560, 20)]
+        json_type = {"Content-Type": "application/json"}
+        for half in (feedback[:14], feedback[14:]):
+            status, _, body = server.request("POST", "/feedback", json.dumps(half).encode(), json_type)
+            assert (status, json.loads(body)) == (202, {"accepted": 280, "rejected": []})
+        wait_until(lambda: _report(server)["realised"]["n"] == 560, what="all labels")
+        realised = _report(server)["realised"]
+        answer = json.loads(server.request("GET", "/monitor/performance?model=cancer&version=file")[2])
+        assert server.request("GET", "/monitor/performance?model=nobody")[0] == 404
+    assert realised["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(truth, p > 0.5))
+    assert realised["roc_auc"]["value"] == pytest.approx(metrics.roc_auc_score(truth, p), abs=1e-6)
+    assert realised["log_loss"]["value"] == pytest.approx(metrics.log_loss(truth, p.astype(np.float32)), rel=1e-5)
+    assert realised["brier"]["value"] == pytest.approx(metrics.brier_score_loss(truth, p), rel=1e-5)
+    assert realised["confusion"] == metrics.confusion_matrix(truth, p > 0.5).tolist()
+    (model,) = answer["models"]
+    assert answer["feedback"]["joined"] == 560
+    assert (model["concept_drift"], model["sha256"]) == (True, linear.file.sha256)
+    assert 280 < model["changes"][0]["labels"] < 380
+    (firing,) = [found for found in _alerts(tmp_path) if found["kind"] == "concept_drift"]
+    assert (firing["state"], firing["model"], firing["evidence"][0]["name"]) == ("firing", "cancer", "error_rate")
+
+
+def _report(server):
+    """The newest hour of the only model; nothing yet is 0 rows."""
+    models = json.loads(server.request("GET", "/monitor/performance")[2])["models"]
+    return models[0]["horizons"][0] if models else {"estimated": {"n": 0}, "realised": {"n": 0}}
+
+
+def _alerts(tmp_path):
+    lines = (tmp_path / "home/monitor/alerts.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]

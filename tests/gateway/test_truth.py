@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from truth_world import VERSION, World
 
-from gateway.observe.truth import WAIT_S, labels_for
+from gateway.observe.labels import labels_for
+from gateway.observe.truth import WAIT_S
 from gateway.observe.truth_store import SEGMENT_ROWS, TruthStore, Version, keys_of
 from gateway.predictions import is_sampled
 from gateway.spool import Spool
@@ -195,6 +196,18 @@ def test_a_frame_that_is_none_of_ours_is_put_aside_and_stops_nothing(world, capl
     assert world.feedback == {"joined": 1}
     assert "no labels" in caplog.text
     assert list((world.folder / "spool" / "feedback").glob("*.spool")) == []
+
+
+def test_labels_of_several_workers_are_joined_in_the_order_in_which_they_came(world):
+    """Whatever their files are called; so are the errors that detectors see."""
+    world.predict([f"r{index}" for index in range(20)], at=world.now)
+    for index in range(20):
+        world.now += 0.01
+        world.tell((f"r{index}", 1), look=False)
+    world.truth.look()
+    found = world.truth.store.ask("SELECT received FROM labels ORDER BY place")
+    assert found == sorted(found)
+    assert len(found) == 20
 
 
 @settings(max_examples=25)
