@@ -41,7 +41,7 @@ def in_groups(paths: list[Path]) -> Iterator[list[Path]]:
 
 
 def labels_in(path: Path) -> Iterator[tuple[float, Given]]:
-    """The labels of a spool file, each with the time at which it came; a frame that holds none is left out, and told."""
+    """The labels of a spool file, each with the time at which it came; a frame without any is left out, and told."""
     for frame in read_spool(path):
         try:
             received, given = decode_frame(frame)
