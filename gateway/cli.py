@@ -1,9 +1,10 @@
-"""`hotgate serve`, `sync`, `drift`, `release` and `unpublish`."""
+"""`hotgate serve`, `sync`, `drift`, `export`, `release` and `unpublish`."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import shutil
 import sys
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from gateway.settings import LogSettings
     from gateway.started import Started
     from gateway.store import ModelStore
 
-__all__ = ["drift", "release", "serve", "sync", "unpublish"]
+__all__ = ["drift", "export", "release", "serve", "sync", "unpublish"]
 
 
 @click.command()
@@ -48,6 +50,7 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
 
     _log_to_stderr()
     settings = hotgate.load_settings("gateway", GatewaySettings)
+    log = _log_settings()
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(_run_folder(hotgate.home()))
         started = stack.enter_context(contextlib.closing(Started()))
@@ -68,6 +71,7 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
             settings=settings,
             store=str(store),
             monitor=str(hotgate.home() / "monitor"),
+            log=log,
             wanted=names,
             started_fd=started.fd,
         )
@@ -101,6 +105,34 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
         html.write_text(page(history))
     show(history, as_json=as_json)
     sys.exit(3 if history.report.severity != "none" else 0)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A .parquet or .csv file.")
+@click.option("--version", help="Rows of this version only.")
+@click.option("--since", help="How far back: 90s, 15m, 6h, 7d; default: all that is kept.")
+@click.option("--labelled-only", is_flag=True, help="Only rows of which it is known what came true.")
+def export(name: str, out: Path, version: str | None, since: str | None, *, labelled_only: bool) -> None:
+    """Write logged rows, and what came true, as training data.
+
+    For `hotgate train --data FILE --target label --set "data.ignore=[request_id, row, time, version]"`. Rows of the
+    last seconds may not be in the log yet. Exit code 1: there is nothing to write, or it cannot be written.
+    """
+    from gateway.observe.export import Wanted, WantedError, export
+    from gateway.observe.labels import labels_for
+    from gateway.observe.segments import DamagedSegmentError
+    from gateway.observe.show import seconds_of
+
+    monitor = hotgate.home() / "monitor"
+    try:
+        begin = time.time() - seconds_of(since) if since else 0.0
+        wanted = Wanted(name, version, begin, labelled_only)
+        truth = functools.partial(labels_for, monitor / "truth.sqlite")
+        found = export(monitor / "predictions", wanted, out, truth)
+    except (WantedError, DamagedSegmentError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{found.rows} rows, {found.labelled} with a label, in {out}")
 
 
 @click.command()
@@ -156,6 +188,19 @@ def _wanted() -> tuple[str, ...]:
 
     models = hotgate.load_settings("sync", SyncSettings).models
     return () if isinstance(models, str) else tuple(models)
+
+
+def _log_settings() -> LogSettings:
+    """What workers hand to the prediction log: nothing where it cannot be written."""
+    from gateway.observe.settings import MonitorSettings
+    from gateway.settings import LogSettings
+
+    settings = hotgate.load_settings("monitor", MonitorSettings)
+    sample = settings.log_sample
+    if sample and importlib.util.find_spec("pyarrow") is None:
+        logging.getLogger("hotgate.serve").warning("no prediction log without pyarrow: pip install 'hotgate[monitor]'")
+        sample = 0.0
+    return LogSettings(sample=sample, redact=settings.log_redact)
 
 
 def _has_manifest(store: Path) -> bool:

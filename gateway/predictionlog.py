@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 
-from gateway.predictions import FrameHead, describe, is_sampled, pack_frame
+from gateway.predictions import FrameHead, are_sampled, describe, pack_frame
 from gateway.spool import Spool
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ ROTATE_S: Final = 5.0
 
 
 class PredictionLog:
-    """All feeds of a worker; one thread at a time uses them.
+    """All feeds of a worker. Threads may share it, but each feed is used by one at a time.
 
     Args:
         monitor: folder of what is known of the data.
@@ -51,6 +52,7 @@ class PredictionLog:
         self._folder = monitor / "predictions"
         self._settings = settings
         self._clock = clock
+        self._describing = threading.Lock()
         self._told = False
         self._spool = Spool(
             monitor / "spool" / "predictions",
@@ -88,7 +90,8 @@ class PredictionLog:
     ) -> bool:
         """Append a frame; False if it found no room, or if nobody could read it."""
         try:
-            describe(self._folder, head.sha256, signature)
+            with self._describing:
+                describe(self._folder, head.sha256, signature)
         except OSError as error:
             if not self._told:
                 _log.error("predictions are dropped: %s", error)
@@ -153,6 +156,6 @@ class PredictionFeed:
         self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], origins: Sequence[Origin]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[Origin]]:
         ids = [origin if isinstance(origin, str) else origin.request_id for origin in origins]
-        kept = [is_sampled(request_id, self._sample) for request_id in ids]
+        kept = are_sampled(ids, self._sample)
         mask = np.repeat(kept, [1 if isinstance(origin, str) else origin.rows for origin in origins])
         return rows[mask], probabilities[mask], list(itertools.compress(origins, kept))

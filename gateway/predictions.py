@@ -9,8 +9,8 @@ which of its rows are here, unless all have one row; the request ids, a line eac
 
 from __future__ import annotations
 
-import hashlib
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FrameHead",
     "Predictions",
+    "are_sampled",
     "describe",
     "is_sampled",
     "pack_frame",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 _LENGTH: Final = struct.Struct("<I")
+_SPREAD: Final = 0x9E3779B1
+"""2^32 by the golden ratio."""
 
 
 class FrameHead(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -91,13 +94,16 @@ def pack_frame(
         probabilities: [n, classes], likewise.
         origins: whose rows they are, in their order.
     """
-    single = all(type(origin) is str for origin in origins)
-    shares = [Share(origin, 0, 1) if isinstance(origin, str) else origin for origin in origins]
-    head = msgspec.structs.replace(head, rows=len(rows), requests=len(origins), single=single)
+    places = b""
+    try:  # a share among them is no text: the quickest way to tell, while requests wait for the interpreter
+        ids = "\n".join(origins)  # type: ignore[arg-type]
+    except TypeError:
+        shares = [Share(origin, 0, 1) if isinstance(origin, str) else origin for origin in origins]
+        places = np.array([share[1:] for share in shares], dtype="<i4").tobytes()
+        ids = "\n".join([share.request_id for share in shares])
+    head = msgspec.structs.replace(head, rows=len(rows), requests=len(origins), single=not places)
     encoded = msgspec.msgpack.encode(head)
-    places = b"" if single else np.array([share[1:] for share in shares], dtype="<i4").tobytes()
-    ids = "\n".join([share.request_id for share in shares]).encode()
-    return [_LENGTH.pack(len(encoded)), encoded, _bytes(rows), _bytes(probabilities), places, ids]
+    return [_LENGTH.pack(len(encoded)), encoded, _bytes(rows), _bytes(probabilities), places, ids.encode()]
 
 
 def _bytes(array: npt.NDArray[np.float32]) -> bytes | memoryview:
@@ -158,7 +164,12 @@ def read_signature(folder: Path, sha256: str) -> Signature:
 def is_sampled(request_id: str, share: float) -> bool:
     """Whether a share of all requests includes this one: the same answer at any time in any process.
 
-    A larger share includes a smaller one. By the first 8 bytes of BLAKE2b.
+    A larger share includes a smaller one. By CRC-32, spread by a factor so that ids that count up fall evenly.
     """
-    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < share * 2**64
+    return zlib.crc32(request_id.encode()) * _SPREAD % 2**32 < share * 2**32
+
+
+def are_sampled(request_ids: Sequence[str], share: float) -> npt.NDArray[np.bool_]:
+    """`is_sampled` of many, [n], for a sixth of the time."""
+    hashes = np.fromiter(map(zlib.crc32, map(str.encode, request_ids)), dtype=np.uint32, count=len(request_ids))
+    return (hashes * np.uint32(_SPREAD)).astype(np.float64) < share * 2**32

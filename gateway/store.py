@@ -45,6 +45,7 @@ __all__ = [
     "committed_size",
     "decode_change",
     "replace_file",
+    "sync_folder",
 ]
 
 Role = Literal["champion", "challenger"]
@@ -295,10 +296,18 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    if not durable:
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: new ones, and that others are gone.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)  # the new name itself is durable only then
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

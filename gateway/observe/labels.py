@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from typing import TYPE_CHECKING, Final
@@ -61,20 +62,20 @@ def labels_for(path: Path, request_ids: list[str], rows: list[int]) -> list[Labe
         rows: [n], of each row within its request.
 
     Raises:
-        sqlite3.Error: the file is damaged.
+        OSError: the file cannot be read.
     """
     if not path.exists() or not request_ids:
         return [None] * len(request_ids)
     keys = keys_of(request_ids, np.asarray(rows, dtype=np.int64)).tolist()
     marks = msgspec.json.encode(keys).decode()
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        found = db.execute(
-            "SELECT key, classes, truth FROM labels JOIN versions ON versions.id = labels.version"
-            " WHERE state = 'joined' AND key IN (SELECT value FROM json_each(?))",
-            (marks,),
-        )
-        known = {key: msgspec.json.decode(classes)[truth] for key, classes, truth in found}
-    finally:
-        db.close()
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            found = db.execute(
+                "SELECT key, classes, truth FROM labels JOIN versions ON versions.id = labels.version"
+                " WHERE state = 'joined' AND key IN (SELECT value FROM json_each(?))",
+                (marks,),
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise OSError(f"{path} cannot be read: {error}") from error
+    known = {key: msgspec.json.decode(classes)[truth] for key, classes, truth in found}
     return [known.get(key) for key in keys]

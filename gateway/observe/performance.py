@@ -8,23 +8,20 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gateway.observe.error_streams import ErrorStreams, river_detectors
 from gateway.observe.judging import Judging
 from gateway.observe.performance_source import Limits, PerformanceSource
 from gateway.observe.truth import Truth
 from gateway.observe.truth_store import Scored, Version
-from gateway.predictions import read_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gateway.observe.error_streams import Detector
+    from gateway.observe.intake import Batch
     from gateway.observe.settings import MonitorSettings
     from gateway.performance import PerformanceReport
-    from gateway.predictions import Predictions
 
 __all__ = ["PerformanceKeeper"]
 
@@ -69,18 +66,18 @@ class PerformanceKeeper:
         """The newest ones; none before the first look."""
         return [] if self._opened is None else self._opened[1].reports
 
-    def predictions(self, source: str, frames: Iterable[Predictions]) -> None:
-        """Take in what a spool file of the prediction log holds, before that is removed; each file counts once.
+    def take(self, source: str, batches: Sequence[Batch]) -> None:
+        """Take in what a spool file of the prediction log holds; each file counts once.
 
         Args:
             source: its name.
-            frames: its content.
+            batches: its content.
 
         Raises:
             OSError: it was not taken in, and is to be brought again.
         """
         with self._working() as (truth, _):
-            truth.predictions(source, self._scored(frames))
+            truth.predictions(source, map(_scored, batches))
 
     def look(self) -> str | None:
         """Take in labels, judge if it is time, and write reports; returns what is wrong.
@@ -136,21 +133,15 @@ class PerformanceKeeper:
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
-    def _scored(self, frames: Iterable[Predictions]) -> Iterator[Scored]:
-        versions: dict[str, Version | None] = {}
-        for frame in frames:
-            head = frame.head
-            who = f"{head.sha256}{head.model}\0{head.version}"
-            if who not in versions:
-                versions[who] = self._version(head.model, head.version, head.sha256)
-            version = versions[who]
-            if version is not None:
-                yield Scored(version, head.time, frame.request_ids, frame.numbers, frame.probabilities)
 
-    def _version(self, model: str, version: str, sha256: str) -> Version | None:
-        try:
-            signature = read_signature(self._folder / "predictions", sha256)
-        except (FileNotFoundError, msgspec.MsgspecError) as error:
-            _log.error("labels of %s are not joined, nobody knows its classes: %s", sha256[:12], error)
-            return None
-        return Version(model=model, version=version, sha256=sha256, classes=signature.classes, labels=signature.labels)
+def _scored(batch: Batch) -> Scored:
+    found, signature = batch
+    head = found.head
+    version = Version(
+        model=head.model,
+        version=head.version,
+        sha256=head.sha256,
+        classes=signature.classes,
+        labels=signature.labels,
+    )
+    return Scored(version, head.time, found.request_ids, found.numbers, found.probabilities)

@@ -12,26 +12,13 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from gateway.observe.segments import (
-    DamagedSegmentError,
-    Segment,
-    merge,
-    names_in,
-    publish,
-    replaced,
-    sync_folder,
-    table,
-)
-from gateway.predictions import read_frame, read_signature
-from gateway.spool import closed_files, read_spool
+from gateway.observe.segments import DamagedSegmentError, Segment, folders_in, merge, names_in, publish, replaced, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from gateway.predictions import Predictions
+    from gateway.observe.intake import Batch
 
 __all__ = ["LEVELS", "Level", "PredictionKeeper"]
 
@@ -49,8 +36,6 @@ LEVELS: Final = (Level(3600, 20 * 60), Level(300, 60))
 """Coarsest first."""
 MERGED_BYTES: Final = 128 * 2**20
 """No segment is merged to be larger."""
-_TOLD_S: Final = 60.0
-"""How long it stays a problem that rows were dropped."""
 
 
 class PredictionKeeper:
@@ -66,29 +51,35 @@ class PredictionKeeper:
     def __init__(
         self, monitor: Path, *, keep_s: float, keep_bytes: int, clock: Callable[[], float] = time.time
     ) -> None:
-        self._spool = monitor / "spool" / "predictions"
         self._root = monitor / "predictions"
         self._keep_s = keep_s
         self._keep_bytes = keep_bytes
         self._clock = clock
-        self._dropped_at = float("-inf")
         # Folders in which all that was replaced is known to be gone; none after a pass that was broken off.
         self._clean: set[Path] = set()
-        self.dropped = 0
-        """Rows that workers say they had to drop, since this process began."""
 
-    def look(self) -> str | None:
-        """Take what workers have closed, merge, and remove what is too old; returns what is wrong.
+    def take(self, spool: str, batches: Sequence[Batch]) -> None:
+        """Make a segment for each model file that a spool file has rows of; the same again if it comes again.
+
+        Raises:
+            OSError: there is no room.
+        """
+        by_model: dict[str, list[Batch]] = defaultdict(list)
+        for batch in batches:
+            by_model[batch.predictions.head.sha256].append(batch)
+        for sha256, found in by_model.items():
+            times = [batch.predictions.head.time for batch in found]
+            start = int(min(times))
+            name = Segment(start, int(max(times)) + 1 - start, spool.replace("-", "."))
+            publish(self._root / sha256, name, (table(batch.predictions, batch.signature) for batch in found))
+
+    def look(self) -> None:
+        """Merge, and remove what is too old; to be called when all that is closed in the spool was taken.
 
         Raises:
             OSError: there is no room; nothing is lost, and it is tried again.
         """
-        closed = closed_files(self._spool, self._clock)
-        for path in closed:
-            self._take(path)
-        if closed:
-            sync_folder(self._spool)  # after a power loss none may be back whose rows are merged already
-        folders = sorted(path for path in self._root.iterdir() if path.is_dir()) if self._root.is_dir() else []
+        folders = folders_in(self._root)
         for folder in folders:
             try:
                 self._tidy(folder)
@@ -96,38 +87,6 @@ class PredictionKeeper:
                 _log.error("%s; it is put aside beside its folder", error)
                 error.path.rename(self._root / f"{folder.name}-{error.path.name}.bad")
         self._retain(folders)
-        if self._clock() - self._dropped_at < _TOLD_S:
-            return f"{self.dropped} rows found no room in it: the disk is full or slow, or no observer ran"
-        return None
-
-    def _take(self, path: Path) -> None:
-        """Make a segment of each model file that a spool file has rows of, and remove that."""
-        by_model: dict[str, list[Predictions]] = defaultdict(list)
-        for frame in read_spool(path):
-            try:
-                found = read_frame(frame)
-            except ValueError as error:
-                _log.error("%s: a frame is left out: %s", path, error)
-            else:
-                by_model[found.head.sha256].append(found)
-        for sha256, frames in by_model.items():
-            self._make(sha256, path.stem, frames)
-        path.unlink()
-        dropped = sum(frame.head.dropped for frames in by_model.values() for frame in frames)
-        if dropped:
-            self.dropped += dropped
-            self._dropped_at = self._clock()
-
-    def _make(self, sha256: str, spool: str, frames: list[Predictions]) -> None:
-        try:
-            signature = read_signature(self._root, sha256)
-        except (FileNotFoundError, msgspec.MsgspecError) as error:
-            _log.error("rows of %s are left out, nobody knows its columns: %s", sha256[:12], error)
-            return
-        times = [frame.head.time for frame in frames]
-        start = int(min(times))
-        name = Segment(start, int(max(times)) + 1 - start, spool.replace("-", "."))
-        publish(self._root / sha256, name, (table(frame, signature) for frame in frames))
 
     def _tidy(self, folder: Path) -> None:
         names = names_in(folder)

@@ -18,12 +18,11 @@ from gateway.observe.alert_file import AlertFile
 from gateway.observe.delivery import Delivery
 from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
+from gateway.observe.intake import Intake
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.rules import Rules
 from gateway.observe.silences import Silences
 from gateway.observe.webhook import Webhook
-from gateway.predictions import read_frame
-from gateway.spool import closed_files, read_spool
 from gateway.store import replace_file
 from monitoring.alarm import AlarmRule
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.observe.base import Sink, Source
+    from gateway.observe.predlog import PredictionKeeper
     from gateway.observe.settings import MonitorSettings
 
 __all__ = ["Observer", "ObserverStatus", "run_observer"]
@@ -52,7 +52,9 @@ class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
     replaced: int
     """Files that were folded or dropped."""
     problems: dict[str, str]
-    """By model file, sink or `alarms`, what was not done; it is tried again."""
+    """By model file, sink, `alarms` or `predictions`, what was not done; it is tried again."""
+    log_dropped_rows: int = 0
+    """Rows that the prediction log should hold and never will, since this observer began."""
 
 
 class Observer:
@@ -70,7 +72,7 @@ class Observer:
         rule = AlarmRule(severity=settings.severity, raise_after=settings.raise_after, clear_after=settings.clear_after)
         webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
         sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
-        self._performance = PerformanceKeeper(folder, settings, clock)
+        self._performance = PerformanceKeeper(folder, settings, clock, sampled=settings.log_sample)
         sources: list[Source] = [DriftWindows(folder / "counts", settings.window_s), self._performance.source]
         self._alerter = Alerter(
             folder,
@@ -82,6 +84,8 @@ class Observer:
         )
         self._told: dict[str, str] = {}
         self._foldings: dict[Path, Folding] = {}
+        self._settings = settings
+        self._log: tuple[Intake, PredictionKeeper] | None = None
 
     def look(self) -> ObserverStatus:
         """Make one pass, and say what it did."""
@@ -94,29 +98,54 @@ class Observer:
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
             except OSError as error:
                 problems[folder.name] = f"counts are not folded: {error}"
-        try:
-            self._take_predictions()
-            problem = self._performance.look()
-        except OSError as error:
-            problem = f"labels are not joined: {error}"
-        if problem is not None:
-            problems["labels"] = problem
+        for name, part in (("predictions", self._keep_predictions), ("labels", self._performance.look)):
+            try:
+                problem = part()
+            except OSError as error:
+                problem = str(error)
+            if problem is not None:
+                problems[name] = problem
         problems.update(self._alerter.look())
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
         self._told = problems
-        status = ObserverStatus(time=self._clock(), models=len(folders), replaced=replaced, problems=problems)
+        status = ObserverStatus(
+            time=self._clock(),
+            models=len(folders),
+            replaced=replaced,
+            problems=problems,
+            log_dropped_rows=self._log[0].dropped if self._log is not None else 0,
+        )
         try:
             replace_file(self._folder / "observer.json", msgspec.json.encode(status), durable=False)
         except OSError as error:
             _log.error("%s", error)
         return status
 
-    def _take_predictions(self) -> None:
-        """Bring what workers have handed over to the labels."""
-        for path in closed_files(self._folder / "spool" / "predictions", self._clock):
-            self._performance.predictions(path.name, [read_frame(frame) for frame in read_spool(path)])
-            path.unlink()
+    def _keep_predictions(self) -> str | None:
+        """Bring the prediction log up to date, once there is something for it; returns what is wrong."""
+        if self._log is None:
+            if not (self._folder / "predictions").is_dir():
+                return None
+            try:
+                self._log = self._open_log()
+            except ImportError as error:
+                return f"{error}; to have a prediction log: pip install 'hotgate[monitor]'"
+        intake, keeper = self._log
+        intake.look()
+        keeper.look()
+        return intake.problem
+
+    def _open_log(self) -> tuple[Intake, PredictionKeeper]:
+        from gateway.observe.predlog import PredictionKeeper
+
+        keeper = PredictionKeeper(
+            self._folder,
+            keep_s=86_400 * self._settings.log_keep_days,
+            keep_bytes=self._settings.log_keep_bytes,
+            clock=self._clock,
+        )
+        return Intake(self._folder, [keeper.take, self._performance.take], self._clock), keeper
 
 
 def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None = None) -> int:

@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gateway.store import sync_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -31,6 +33,8 @@ __all__ = [
     "ColumnNames",
     "DamagedSegmentError",
     "Segment",
+    "classes_of",
+    "folders_in",
     "merge",
     "names_in",
     "names_of",
@@ -38,7 +42,6 @@ __all__ = [
     "read",
     "replaced",
     "segments",
-    "sync_folder",
     "table",
 ]
 
@@ -140,7 +143,7 @@ def table(found: Predictions, signature: Signature) -> pa.Table:
     stamp = pa.scalar(int(head.time * 1e6), pa.timestamp("us", tz="UTC"))
     own = {
         names.label: pa.array(signature.labels, pa.string()).take(best),
-        names.prediction: _classes(signature).take(best),
+        names.prediction: classes_of(signature).take(best),
         **dict(zip(names.probabilities, map(pa.array, found.probabilities.T), strict=True)),
         names.request_id: pa.array(found.request_ids, pa.string()),
         names.row: pa.array(found.numbers),
@@ -152,7 +155,8 @@ def table(found: Predictions, signature: Signature) -> pa.Table:
     return pa.table({**columns, **own})
 
 
-def _classes(signature: Signature) -> pa.Array:
+def classes_of(signature: Signature) -> pa.Array:
+    """What `predict` returns for each class, as text if they are of several kinds."""
     kinds = {type(value) for value in signature.classes}
     return pa.array(signature.classes if len(kinds) == 1 else [str(value) for value in signature.classes])
 
@@ -204,19 +208,6 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable.
-
-    Raises:
-        OSError: it cannot be done.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def read(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """A segment's rows, a row group at a time.
 
@@ -250,6 +241,11 @@ def merge(folder: Path, names: list[Segment]) -> Segment:
     merged = Segment(start, max(name.end for name in names) - start, f"m{secrets.token_hex(8)}")
     publish(folder, merged, (part for name in names for part in read(folder / str(name))), map(str, names))
     return merged
+
+
+def folders_in(root: Path) -> list[Path]:
+    """The model files' folders in `monitor/predictions`, sorted; none if there is no such folder."""
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
 def names_in(folder: Path) -> list[Segment]:

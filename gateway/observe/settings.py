@@ -7,13 +7,12 @@ from typing import Literal
 import msgspec
 
 from gateway.observe.rules import Rule
-from gateway.observe.webhook import Webhook
 
 __all__ = ["MonitorSettings"]
 
 
 class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes an alarm."""
+    """What makes an alarm, and what is logged of the scored rows."""
 
     window_s: int = 900
     """Length of the closed windows that alarms are judged on, in seconds; a multiple of 300, up to 86,400."""
@@ -39,12 +38,22 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where alerts are sent: URLs, one that begins with `slack+` or `alertmanager+` in that format."""
     webhook_secret: str | None = None
     """Signs what is sent, as `X-Hotgate-Signature`; unset: no signature."""
+    log_sample: float = 1.0
+    """Share of the requests that the prediction log holds, 0 to 1, by a hash of their ids; 0: no log."""
+    log_redact: tuple[str, ...] = ()
+    """Columns whose values are never logged, of any model."""
+    log_keep_days: float = 30.0
+    """Age from which on logged rows are removed, in days, above 0."""
+    log_keep_bytes: int = 2 * 2**30
+    """What the log may take on disk, at least 1,048,576; above it the oldest rows are removed."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming key, bound and value."""
         if not 300 <= self.window_s <= 86_400 or self.window_s % 300:
             raise ValueError(f"window_s must be a multiple of 300, 300 to 86400, not {self.window_s}")
         for address in self.webhooks:
+            from gateway.observe.webhook import Webhook  # `hotgate serve` reads this, and httpx is heavy
+
             Webhook(address)
         for key, low, high in (
             ("truth_keep_rows", 1000, 100_000_000),
@@ -56,6 +65,12 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, key)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{key} must be {low} to {high}, not {value}")
+        if not 0 <= self.log_sample <= 1:
+            raise ValueError(f"log_sample must be 0 to 1, not {self.log_sample:g}")
+        if not self.log_keep_days > 0:
+            raise ValueError(f"log_keep_days must be above 0, not {self.log_keep_days:g}")
+        if self.log_keep_bytes < 2**20:
+            raise ValueError(f"log_keep_bytes must be at least {2**20}, not {self.log_keep_bytes}")
         for key in ("raise_after", "clear_after"):
             if not 1 <= getattr(self, key) <= 100:
                 raise ValueError(f"{key} must be 1 to 100, not {getattr(self, key)}")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -14,13 +19,14 @@ from converters.modelfile import Column, Signature
 from gateway import predictionlog
 from gateway.drift import DriftMonitor
 from gateway.predictionlog import PredictionLog
-from gateway.predictions import FrameHead, describe, is_sampled, pack_frame, read_frame, read_signature
+from gateway.predictions import FrameHead, are_sampled, describe, is_sampled, pack_frame, read_frame, read_signature
 from gateway.settings import GatewaySettings, LogSettings
 from gateway.spool import closed_files, read_spool
 from gateway.store import Entry
 from gateway.tickets import Share, Ticket
 from monitoring import build_reference
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_800_000_000.0
 ENTRY = Entry(version="3", sha256="a" * 64)
 SIGNATURE = Signature(
@@ -179,7 +185,13 @@ def test_sampling_is_the_share_that_was_asked_for_and_always_the_same():
     assert tenth < half
     assert all(is_sampled(name, 1.0) for name in ids)
     assert not any(is_sampled(name, 0.0) for name in ids)
-    assert [is_sampled(f"r{number}", 0.5) for number in range(6)] == [True, True, True, False, False, False]
+    assert [is_sampled(f"r{number}", 0.5) for number in range(6)] == [True, False, False, False, True, True]
+
+
+@given(st.lists(st.text("abcXYZ019._:-", min_size=1, max_size=128), max_size=20), st.floats(0, 1))
+def test_sampling_of_many_is_that_of_each(ids, share):
+    """Truth asks one by one, workers do not."""
+    assert are_sampled(ids, share).tolist() == [is_sampled(name, share) for name in ids]
 
 
 def test_a_share_of_nothing_logs_nothing(tmp_path, model):
@@ -191,6 +203,7 @@ def test_a_share_of_nothing_logs_nothing(tmp_path, model):
     assert not (tmp_path / "spool").exists()
     assert not (tmp_path / "predictions").exists()
     assert feed.unlogged == 0
+    assert feed._predictions is None
 
 
 def test_what_finds_no_room_is_dropped_counted_and_told_with_the_next_frame(tmp_path, model, monkeypatch):
@@ -210,6 +223,99 @@ def test_what_finds_no_room_is_dropped_counted_and_told_with_the_next_frame(tmp_
     monitor.stop()
     assert [(frame.head.rows, frame.head.dropped) for frame in frames(tmp_path)] == [(16_384, 5), (1, 10_000)]
     assert feed.verdict().drift.n == 26_385
+
+
+def test_a_disk_that_hangs_holds_up_nobody_who_scores(tmp_path, model, monkeypatch):
+    """The thread that writes stands still; rows find room until there is none, and are dropped then."""
+    monitor = monitor_of(tmp_path)
+    feed = opened(monitor, model)
+    writing, may_go_on = threading.Event(), threading.Event()
+    original = os.writev
+
+    def hanging(*arguments):
+        writing.set()
+        assert may_go_on.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(os, "writev", hanging)
+    monitor.start()
+    feed.put(*batch(0, ["first"]))
+    try:
+        assert writing.wait(20)
+        assert feed.put(*batch(1, ["r"] * 16_384)) == 0
+        assert feed.put(*batch(1, ["late"] * 7)) == 7
+    finally:
+        may_go_on.set()
+    monitor.stop()
+    assert [(frame.head.rows, frame.head.dropped) for frame in frames(tmp_path)] == [(1, 0), (16_384, 7)]
+
+
+FULL = """
+import subprocess, sys
+from pathlib import Path
+import numpy as np
+from converters.modelfile import Column, Signature
+from gateway.observe.intake import Intake
+from gateway.observe.predlog import PredictionKeeper
+from gateway.predictionlog import PredictionLog
+from gateway.settings import LogSettings
+from gateway.store import Entry
+
+monitor = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", monitor], check=True)
+log = PredictionLog(monitor, LogSettings())
+signature = Signature(
+    columns=(Column(name="x"),), input_name="X", classes=(0, 1), labels=("no", "yes"), score_output="p"
+)
+feed = log.open(Entry(version="1", sha256="a" * 64), "m", signature)
+rng, sent = np.random.default_rng(0), 0
+
+def send():
+    global sent
+    ids = [f"r{sent + number}" for number in range(100)]
+    feed.append(rng.random((100, 1), np.float32), rng.random((100, 2), np.float32), ids)
+    sent += 100
+
+while not feed.dropped:
+    send()
+log.close()
+keeper = PredictionKeeper(monitor, keep_s=1e9, keep_bytes=2**30)
+intake = Intake(monitor, [keeper.take])
+try:
+    intake.look()
+except OSError as error:
+    print(error.errno)
+waste = sorted(monitor.rglob("*.new"))
+subprocess.run(["mount", "-o", "remount,size=2m", monitor], check=True)
+send()
+log.close()
+intake.look()
+import pyarrow.parquet as pq
+ids = pq.read_table(monitor / "predictions" / ("a" * 64))["request_id"].to_pylist()
+print(len(waste), len(set(ids)) == len(ids), sent - len(ids) == feed.dropped == 100, intake.dropped)
+"""
+
+
+def _can(*command):
+    try:
+        return subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+ISOLATED = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+@pytest.mark.skipif(not _can(*ISOLATED), reason="no mounts of one's own here")
+def test_a_full_file_system_costs_what_is_told_and_no_more(tmp_path):
+    """A real one of 256 kB: what finds no room is dropped and counted, what was taken is logged when there is room."""
+    done = subprocess.run(
+        [*ISOLATED, sys.executable, "-c", FULL, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["28", "0", "True", "True", "100"]
+    assert "takes nothing more" in done.stderr
 
 
 def test_a_frame_that_nobody_could_read_is_not_written(tmp_path, model, caplog):

@@ -15,9 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from converters.modelfile import Column, Signature
+from gateway.cli import _log_settings
 from gateway.observe import predlog, segments
+from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
+from gateway.observe.process import Observer
 from gateway.observe.segments import ColumnNames, Segment, names_of, read
+from gateway.observe.settings import MonitorSettings
 from gateway.predictionlog import PredictionLog
 from gateway.settings import LogSettings
 from gateway.store import Entry
@@ -62,9 +66,17 @@ def leave(monitor, clock, ids, *, sha256=A, first=0.0, of=None, version="1", **s
     return feed
 
 
-def keeper(monitor, clock, *, keep_s=1e6, keep_bytes=2**30):
-    """As an observer that has just started."""
-    return PredictionKeeper(monitor, keep_s=keep_s, keep_bytes=keep_bytes, clock=clock)
+class Observing:
+    """The part of an observer, one that has just started, that is about the log."""
+
+    def __init__(self, monitor, clock, *, keep_s=1e6, keep_bytes=2**30):
+        self.keeper = PredictionKeeper(monitor, keep_s=keep_s, keep_bytes=keep_bytes, clock=clock)
+        self.intake = Intake(monitor, [self.keeper.take], clock)
+
+    def look(self):
+        """One pass."""
+        self.intake.look()
+        self.keeper.look()
 
 
 def files(monitor, sha256=A):
@@ -82,7 +94,7 @@ def test_a_row_becomes_a_line_with_all_that_is_known_of_it(tmp_path, clock):
     """Columns by their names, what was answered, of which version, when, and for whom."""
     clock.now += 0.25
     leave(tmp_path, clock, ["one", Share("two", 3, 2)], version="7")
-    assert keeper(tmp_path, clock).look() is None
+    Observing(tmp_path, clock).look()
     assert not list((tmp_path / "spool" / "predictions").iterdir())
     (name,) = files(tmp_path)
     assert name.startswith("001800000000-1-")
@@ -109,7 +121,7 @@ def test_pandas_polars_and_duckdb_read_a_folder(tmp_path, clock):
     leave(tmp_path, clock, ["one", "two"])
     clock.now += 400
     leave(tmp_path, clock, ["three"], redact=["y"], first=2.0)
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     folder = tmp_path / "predictions" / A
     assert len(files(tmp_path)) == 2
     expected = [("one", 0.0, 0.5), ("two", 1.0, 0.5), ("three", 2.0, None)]
@@ -138,7 +150,7 @@ def test_pandas_polars_and_duckdb_read_a_folder(tmp_path, clock):
 def test_predictions_are_of_the_classes_kind(tmp_path, clock, classes, kind, values):
     """As `predict` returns them; classes of several kinds become text."""
     leave(tmp_path, clock, ["one", "two"], of=signature(classes=classes))
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     found = pq.read_table(tmp_path / "predictions" / A)["prediction"]
     assert (str(found.type), found.to_pylist()) == (kind, values)
 
@@ -151,7 +163,7 @@ def test_a_column_of_the_model_keeps_its_name(tmp_path, clock):
         ("probability_no_", "probability_no__"),
     )  # fmt: skip
     leave(tmp_path, clock, ["one"], of=of)
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     found = pq.read_table(tmp_path / "predictions" / A)
     assert (found["time"].to_pylist(), found["label"].to_pylist(), found["label__"].to_pylist()) == (
         [0.0],
@@ -166,7 +178,7 @@ def test_a_missing_value_is_null(tmp_path, clock):
     feed = log.open(Entry(version="1", sha256=A), "m", signature(missing="accepted"))
     feed.append(np.array([[1, np.nan], [np.inf, 2]], np.float32), np.full((2, 2), 0.5, np.float32), ["one", "two"])
     log.close()
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     found = pq.read_table(tmp_path / "predictions" / A)
     assert (found["x"].to_pylist(), found["y"].to_pylist()) == ([1.0, np.inf], [None, 2.0])
 
@@ -179,7 +191,7 @@ def test_a_spool_file_of_two_models_becomes_two_segments(tmp_path, clock):
         feed.append(np.ones((1, len(names)), np.float32), np.ones((1, 2), np.float32), [f"{sha256[0]}{clock.now:.0f}"])
         clock.now += 1
     log.close()
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     assert logged(tmp_path, A) == ["a1800000000", "a1800000002"]
     assert logged(tmp_path, B) == ["b1800000001"]
     assert pq.read_schema(tmp_path / "predictions" / B / files(tmp_path, B)[0]).names[:3] == ["u", "v", "w"]
@@ -187,7 +199,7 @@ def test_a_spool_file_of_two_models_becomes_two_segments(tmp_path, clock):
 
 def test_small_files_become_few(tmp_path, clock):
     """Six hours, a file every minute: one an hour, then 5 minutes, then as they came; rows stay, once and in order."""
-    under_test = keeper(tmp_path, clock)
+    under_test = Observing(tmp_path, clock)
     for minute in range(360):
         leave(tmp_path, clock, [f"{minute:03d}"])
         clock.now += 60
@@ -212,11 +224,11 @@ def test_large_files_are_not_merged(tmp_path, clock, monkeypatch):
     for minute in range(4):
         leave(tmp_path, clock, [f"{minute}"])
         clock.now += 60
-    keeper(tmp_path, Clock()).look()
+    Observing(tmp_path, Clock()).look()
     sizes = [(tmp_path / "predictions" / A / name).stat().st_size for name in files(tmp_path)]
     monkeypatch.setattr(predlog, "MERGED_BYTES", sum(sizes[:3]))
     clock.now += 3600
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     assert len(files(tmp_path)) == 2
     assert logged(tmp_path) == ["0", "1", "2", "3"]
 
@@ -226,31 +238,32 @@ def test_what_is_too_old_or_too_much_is_removed(tmp_path, clock):
     for hour, sha256 in enumerate((A, B, A, B)):
         leave(tmp_path, clock, [f"{hour}"], sha256=sha256)
         clock.now += 3600
-    keeper(tmp_path, clock, keep_s=4 * 3600).look()
+    Observing(tmp_path, clock, keep_s=4 * 3600).look()
     assert logged(tmp_path, A) + logged(tmp_path, B) == ["0", "2", "1", "3"]
     clock.now += 1
-    keeper(tmp_path, clock, keep_s=4 * 3600).look()
+    Observing(tmp_path, clock, keep_s=4 * 3600).look()
     assert logged(tmp_path, A) + logged(tmp_path, B) == ["2", "1", "3"]
     (newest,), (size,) = files(tmp_path, A), {(tmp_path / "predictions" / A / files(tmp_path)[0]).stat().st_size}
-    keeper(tmp_path, clock, keep_bytes=2 * size + 100).look()
+    Observing(tmp_path, clock, keep_bytes=2 * size + 100).look()
     assert (files(tmp_path, A), logged(tmp_path, B)) == ([newest], ["3"])
 
 
 def test_rows_that_were_dropped_are_a_problem_for_a_minute(tmp_path, clock):
     """Added up over workers."""
-    under_test = keeper(tmp_path, clock)
+    under_test = Observing(tmp_path, clock)
     for count in (3, 4):
         log = PredictionLog(tmp_path, LogSettings(), clock)
         feed = log.open(Entry(version="1", sha256=A), "m", signature())
         feed.overrun = count
         feed.append(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32), ["one"])
         log.close()
-    assert under_test.look().startswith("7 rows found no room")
+    under_test.look()
+    assert under_test.intake.problem.startswith("7 rows were not handed over")
     clock.now += 59
-    assert under_test.look() is not None
+    assert under_test.intake.problem is not None
     clock.now += 1
-    assert under_test.look() is None
-    assert under_test.dropped == 7
+    assert under_test.intake.problem is None
+    assert under_test.intake.dropped == 7
 
 
 def test_frames_that_cannot_be_read_are_left_out_and_told(tmp_path, clock, caplog):
@@ -258,15 +271,13 @@ def test_frames_that_cannot_be_read_are_left_out_and_told(tmp_path, clock, caplo
     leave(tmp_path, clock, ["one"])
     leave(tmp_path, clock, ["two"], sha256=B)
     (tmp_path / "predictions" / f"{B}.json").write_bytes(b"{")
-    spool = predlog.closed_files(tmp_path / "spool" / "predictions")[0]
     other = PredictionLog(tmp_path, LogSettings(), clock)
     other._spool.append(b"nonsense")
     other.close()
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     assert logged(tmp_path) == ["one"]
-    assert not spool.exists()
-    assert "a frame is left out" in caplog.text
-    assert "nobody knows its columns" in caplog.text
+    assert list((tmp_path / "spool" / "predictions").iterdir()) == []
+    assert caplog.text.count("a frame is left out") == 2
 
 
 def test_a_damaged_segment_is_put_aside(tmp_path, clock, caplog):
@@ -274,11 +285,11 @@ def test_a_damaged_segment_is_put_aside(tmp_path, clock, caplog):
     for minute in range(3):
         leave(tmp_path, clock, [f"{minute}"])
         clock.now += 60
-    under_test = keeper(tmp_path, Clock())
+    under_test = Observing(tmp_path, Clock())
     under_test.look()
     path = tmp_path / "predictions" / A / files(tmp_path)[1]
     path.write_bytes(path.read_bytes()[:-3])
-    under_test = keeper(tmp_path, clock)
+    under_test = Observing(tmp_path, clock)
     clock.now += 3600
     under_test.look()
     under_test.look()
@@ -293,12 +304,12 @@ def test_a_merge_that_was_broken_off_doubles_nothing(tmp_path, clock):
     for minute in range(3):
         leave(tmp_path, clock, [f"{minute}"])
         clock.now += 60
-    keeper(tmp_path, Clock()).look()
+    Observing(tmp_path, Clock()).look()
     folder = tmp_path / "predictions" / A
     segments.merge(folder, segments.names_in(folder)[:2])
     assert len(files(tmp_path)) == 4
     assert logged(tmp_path) == ["0", "1", "2"]
-    keeper(tmp_path, clock).look()
+    Observing(tmp_path, clock).look()
     assert len(files(tmp_path)) == 2
     assert logged(tmp_path) == ["0", "1", "2"]
 
@@ -310,7 +321,7 @@ def test_without_room_nothing_is_lost(tmp_path, clock, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    under_test = keeper(tmp_path, clock)
+    under_test = Observing(tmp_path, clock)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
@@ -321,12 +332,75 @@ def test_without_room_nothing_is_lost(tmp_path, clock, monkeypatch):
     assert logged(tmp_path) == ["one"]
 
 
+def test_the_observer_keeps_the_log_by_its_settings_and_says_what_is_wrong(tmp_path, clock, monkeypatch):
+    """What was dropped is counted in its status; a full disk is a problem, and none any more when there is room."""
+    leave(tmp_path, clock, ["old"])
+    observer = Observer(tmp_path, MonitorSettings(log_keep_days=0.5), clock)
+    assert observer.look().problems == {}
+    clock.now += 43_201
+    log = PredictionLog(tmp_path, LogSettings(), clock)
+    feed = log.open(Entry(version="1", sha256=A), "m", signature())
+    feed.overrun = 3
+    feed.append(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32), ["new"])
+    log.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "publish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(predlog, "publish", segments.publish)
+        assert observer.look().problems == {"predictions": "[Errno 28] No space left on device"}
+    status = observer.look()
+    assert status.problems["predictions"].startswith("3 rows were not handed over")
+    assert status.log_dropped_rows == 3
+    assert logged(tmp_path) == ["new"]
+    clock.now += 60
+    assert observer.look().problems == {}
+
+
+def test_without_pyarrow_it_says_how_to_have_a_log(tmp_path, clock, monkeypatch):
+    """What workers hand over stays in the spool; the rest of the observer goes on."""
+    leave(tmp_path, clock, ["one"])
+    observer = Observer(tmp_path, MonitorSettings(), clock)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        for name in ("predlog", "segments"):
+            patch.delitem(sys.modules, f"gateway.observe.{name}")
+        assert "pip install 'hotgate[monitor]'" in observer.look().problems["predictions"]
+    assert observer.look().problems == {}
+    assert logged(tmp_path) == ["one"]
+
+
+@pytest.mark.parametrize(("there", "sample"), [(True, 0.25), (False, 0.0)])
+def test_workers_log_only_where_pyarrow_is(monkeypatch, caplog, there, sample):
+    """Else the spool would fill up for nobody; it is told once, with the cure."""
+    monkeypatch.setenv("HOTGATE_MONITOR_LOG_SAMPLE", "0.25")
+    monkeypatch.setenv("HOTGATE_MONITOR_LOG_REDACT", '["a", "b"]')
+    if not there:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert _log_settings() == LogSettings(sample=sample, redact=("a", "b"))
+    assert ("pip install 'hotgate[monitor]'" in caplog.text) is not there
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("log_sample", 1.5, "log_sample must be 0 to 1, not 1.5"),
+        ("log_sample", float("nan"), "log_sample must be 0 to 1, not nan"),
+        ("log_keep_days", 0.0, "log_keep_days must be above 0, not 0"),
+        ("log_keep_bytes", 1000, "log_keep_bytes must be at least 1048576, not 1000"),
+    ],
+)
+def test_impossible_settings_are_refused(key, value, message):
+    """By key, bound and value."""
+    with pytest.raises(ValueError, match=message):
+        MonitorSettings(**{key: value})
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
 from converters.modelfile import Column, Signature
-from gateway.observe import predlog, segments
+from gateway.observe import segments
+from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
 from gateway.predictionlog import PredictionLog
 from gateway.settings import LogSettings
@@ -355,7 +429,9 @@ def rows(monitor):
     return sorted(found)
 
 def look(monitor, at):
-    PredictionKeeper(monitor, keep_s=1e6, keep_bytes=2**30, clock=lambda: at).look()
+    keeper = PredictionKeeper(monitor, keep_s=1e6, keep_bytes=2**30, clock=lambda: at)
+    Intake(monitor, [keeper.take], lambda: at).look()
+    keeper.look()
 
 def kill_at(step):
     seen = 0
