@@ -16,7 +16,7 @@ from litestar.plugins.core import MsgspecDIPlugin
 from gateway.bridge import bridge
 from gateway.direct import DirectLane
 from gateway.errors import GatewayError, Internal
-from gateway.express import EMPTY_BODY, EXPRESS, ExpressTable, takes
+from gateway.express import EMPTY, EMPTY_BODY, EXPRESS, ExpressTable, takes
 from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
@@ -203,6 +203,8 @@ class Gateway(Litestar):
         if isinstance(error, ValidationException) and handler is not None and handler.opt.get(EXPRESS):
             # A marked handler's only required parameter is its body, and a body that is there was decoded before.
             detail = EMPTY_BODY
+        elif isinstance(error, ValidationException) and handler is not None and EMPTY in handler.opt:
+            detail = handler.opt[EMPTY]
         else:
             detail = error.detail or "no detail"
         return Reply(*self.worker.admission.refuse_as(error.status_code, detail, request.headers.get("x-request-id")))

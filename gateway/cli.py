@@ -122,13 +122,16 @@ def export(name: str, out: Path, version: str | None, since: str | None, *, labe
     last seconds may not be in the log yet. Exit code 1: there is nothing to write, or it cannot be written.
     """
     from gateway.observe.export import Wanted, WantedError, export
+    from gateway.observe.labels import labels_for
     from gateway.observe.segments import DamagedSegmentError
     from gateway.observe.show import seconds_of
 
+    monitor = hotgate.home() / "monitor"
     try:
         begin = time.time() - seconds_of(since) if since else 0.0
         wanted = Wanted(name, version, begin, labelled_only)
-        found = export(hotgate.home() / "monitor" / "predictions", wanted, out, lambda ids, _: [None] * len(ids))
+        truth = functools.partial(labels_for, monitor / "truth.sqlite")
+        found = export(monitor / "predictions", wanted, out, truth)
     except (WantedError, DamagedSegmentError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{found.rows} rows, {found.labelled} with a label, in {out}")

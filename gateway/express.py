@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.reply import Answer
     from gateway.tickets import Scores
 
-__all__ = ["EXPRESS", "Arriving", "ExpressBody", "ExpressRoute", "ExpressTable", "decode_body"]
+__all__ = ["EMPTY", "EXPRESS", "Arriving", "ExpressBody", "ExpressRoute", "ExpressTable", "decode_body"]
 
 _log = logging.getLogger("hotgate.express")
 
@@ -42,6 +42,8 @@ EXPRESS = "hotgate_express"
 
 T = TypeVar("T", bound=msgspec.Struct)
 _JSON = "application/json"
+EMPTY = "hotgate_empty"
+"""Key in a handler's `opt` for what is wrong with an empty body, where nothing but the body can be."""
 EMPTY_BODY = 'the body is empty: send JSON such as {"features": [...]}'
 
 

@@ -15,7 +15,9 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from gateway.course import Course, Courses
 from gateway.errors import BadRequest, Problem
 from gateway.express import EXPRESS, ExpressBody
+from gateway.feedback import feedback_route
 from gateway.histogram import Histogram, histogram_past, histogram_serving
+from gateway.performance import Performances, read_performances, select
 from gateway.reply import JSON_HEADER, Reply
 from gateway.schemas import Health, Prediction, Predictions, PredictRequest
 from gateway.scoring import Scoring
@@ -105,7 +107,7 @@ def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
 
 
 def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
-    """Health, readiness, metrics and drift."""
+    """Health, readiness, metrics, drift, performance and feedback."""
     encode = msgspec.json.Encoder().encode
     courses = Courses(worker.monitor.folder)
 
@@ -171,7 +173,18 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         found = await asyncio.to_thread(courses.course_of, model, version, horizon_s, time.time())
         return Reply(200, [JSON_HEADER], encode(found))
 
-    return [health, livez, readyz, metrics, drift, histogram, course]
+    @get("/monitor/performance", tags=["monitoring"])
+    async def performance(
+        model: FromQuery[str | None] = None, version: FromQuery[str | None] = None
+    ) -> Reply[Performances]:
+        """Accuracy, ROC AUC, losses and calibration by the labels that have come, and estimates before they come.
+
+        For all versions with labels or predictions in the last seven days, or for those of one model.
+        """
+        found = await asyncio.to_thread(read_performances, worker.monitor.folder.parent)
+        return Reply(200, [JSON_HEADER], encode(select(found, model, version, worker.models.slots)))
+
+    return [health, livez, readyz, metrics, drift, histogram, course, performance, feedback_route(worker.feedback)]
 
 
 async def _histogram(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
 from gateway.drift import DriftMonitor
+from gateway.feedback import FeedbackLog
 from gateway.garbage import GarbagePauses
 from gateway.metrics import Metrics
 from gateway.models import Models
@@ -47,6 +48,7 @@ class Worker:
         self.turns: Turns | None = None
         monitor = Path(config.monitor)
         self.monitor = DriftMonitor(monitor / "counts", PredictionLog(monitor, config.log))
+        self.feedback = FeedbackLog(monitor / "spool" / "feedback")
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock
@@ -92,6 +94,7 @@ class Worker:
             self.garbage.stop()
             self.models.close()
             self.monitor.stop()
+            self.feedback.close()
 
     async def _watch(self) -> None:
         while True:
@@ -115,6 +118,7 @@ class Worker:
                 if not any(slot.problem for slot in self.models.slots.values()):
                     self._retry_at = math.inf
         self.models.expire()
+        self.feedback.rotate()
         self.carry()
         if self.ready != self._told_ready:
             self._told_ready = self.ready

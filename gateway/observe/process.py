@@ -20,6 +20,7 @@ from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
 from gateway.observe.intake import Intake
 from gateway.observe.ops import Operations
+from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.rules import Rules
 from gateway.observe.silences import Silences
 from gateway.observe.webhook import Webhook
@@ -73,8 +74,10 @@ class Observer:
         webhooks = [Webhook(address, settings.webhook_secret, clock) for address in settings.webhooks]
         sinks: list[Sink] = [AlertFile(folder / "alerts.jsonl"), *webhooks]
         self._sinks = {sink.name for sink in sinks}
+        self._performance = PerformanceKeeper(folder, settings, clock, sampled=settings.log_sample)
         sources: list[Source] = [
             DriftWindows(folder / "counts", settings.window_s),
+            self._performance.source,
             Operations(folder, folder.parent / "store", self._own_problems),
         ]
         self._alerter = Alerter(
@@ -101,13 +104,14 @@ class Observer:
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
             except OSError as error:
                 problems[folder.name] = f"counts are not folded: {error}"
+        for name, part in (("predictions", self._keep_predictions), ("labels", self._performance.look)):
+            try:
+                problem = part()
+            except OSError as error:
+                problem = str(error)
+            if problem is not None:
+                problems[name] = problem
         problems.update(self._alerter.look())
-        try:
-            problem = self._keep_predictions()
-        except OSError as error:
-            problem = str(error)
-        if problem is not None:
-            problems["predictions"] = problem
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
         self._told = problems
@@ -147,7 +151,7 @@ class Observer:
             keep_bytes=self._settings.log_keep_bytes,
             clock=self._clock,
         )
-        return Intake(self._folder, [keeper.take], self._clock), keeper
+        return Intake(self._folder, [keeper.take, self._performance.take], self._clock), keeper
 
     def _own_problems(self) -> dict[str, str]:
         """What could not be done in the last pass, but for sinks, which have alarms of their own."""

@@ -22,6 +22,16 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Windows in a row with a breach until the alarm fires, 1 to 100."""
     clear_after: int = 2
     """Windows in a row without one until it is over, 1 to 100."""
+    truth_keep_rows: int = 1_000_000
+    """Most predictions, and most labels, that are kept to be joined, 1,000 to 100,000,000; see ground-truth.md."""
+    truth_keep_days: float = 30.0
+    """Age from which on predictions are forgotten, in days, 7 to 3,650."""
+    accuracy_min: float | None = None
+    """Accuracy below which a model is too bad, 0 to 1; unset: none."""
+    roc_auc_min: float | None = None
+    """ROC AUC below which a model is too bad, 0 to 1; unset: none."""
+    performance_margin: float = 0.05
+    """How far accuracy and ROC AUC may fall below those of a version's first 1,000 labels, 0.001 to 1."""
     rules: tuple[Rule, ...] = ()
     """What counts as a breach, by model, kind and feature: `[[monitor.rules]]`."""
     webhooks: tuple[str, ...] = ()
@@ -45,6 +55,16 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
             from gateway.observe.webhook import Webhook  # `hotgate serve` reads this, and httpx is heavy
 
             Webhook(address)
+        for key, low, high in (
+            ("truth_keep_rows", 1000, 100_000_000),
+            ("truth_keep_days", 7, 3650),
+            ("accuracy_min", 0, 1),
+            ("roc_auc_min", 0, 1),
+            ("performance_margin", 0.001, 1),
+        ):
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{key} must be {low} to {high}, not {value}")
         if not 0 <= self.log_sample <= 1:
             raise ValueError(f"log_sample must be 0 to 1, not {self.log_sample:g}")
         if not self.log_keep_days > 0:

@@ -1,0 +1,154 @@
+"""Works out from joined labels how good each version is, and writes it where every worker finds it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from gateway.observe.truth_store import EPOCH_S
+from gateway.performance import FILE, Horizon, PerformanceReport, Performances
+from gateway.store import replace_file
+from monitoring.performance.estimate import estimate, learn_worth
+from monitoring.performance.measure import Measured, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gateway.observe.error_streams import ErrorStreams
+    from gateway.observe.truth import Truth
+
+__all__ = ["FIRST_ROWS", "HORIZONS_S", "Judging"]
+
+HORIZONS_S: Final = (3600, 86_400, 7 * 86_400)
+"""An hour, a day, a week."""
+ROWS_MAX: Final = 50_000
+"""Newest labelled rows of a version that are judged: their accuracy is known to half a percent, in about 0.3 s."""
+FIRST_ROWS: Final = 1000
+"""Labels that tell what is usual for a version."""
+REPORT_S: Final = 2.0
+"""Least time between two reports, which are made while something is new."""
+REPORT_SHARE: Final = 0.05
+"""Of a core, which reports may take."""
+REFRESH_S: Final = 60.0
+"""Longest time between two: horizons move on while nothing comes."""
+VERSIONS_MAX: Final = 50
+
+_JOINED: Final = "SELECT predicted, truth, probabilities FROM labels WHERE version = ? AND state = 'joined'"
+_NEWEST: Final = f"{_JOINED} ORDER BY predicted DESC LIMIT ?"
+_EARLIEST: Final = f"{_JOINED} ORDER BY place LIMIT ?"
+
+
+class Judging:
+    """Reports on all versions.
+
+    Args:
+        folder: `monitor/`.
+        truth: what is joined.
+        streams: what is known of its errors.
+        clock: wall time.
+    """
+
+    def __init__(
+        self, folder: Path, truth: Truth, streams: ErrorStreams, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path = folder / FILE
+        self._truth = truth
+        self._streams = streams
+        self._clock = clock
+        self._reports: dict[int, PerformanceReport] = {}
+        self._made_at = float("-inf")
+        self._pause_s = REPORT_S
+
+    @property
+    def reports(self) -> list[PerformanceReport]:
+        """The newest ones."""
+        return list(self._reports.values())
+
+    def look(self) -> None:
+        """Make new reports if it is time, and write them.
+
+        Raises:
+            OSError: they cannot be written.
+            sqlite3.Error: what they are made of cannot be read.
+        """
+        now = self._clock()
+        age = now - self._made_at
+        if 0 <= age < (self._pause_s if self._truth.touched else REFRESH_S):
+            return
+        self._made_at, began = now, time.perf_counter()
+        touched = set(self._truth.touched)
+        reports = dict(self._reports)
+        for version in self._truth.store.versions:
+            if version in touched or version in reports:
+                reports[version] = self._report(version, now)
+        newest = sorted(reports.items())[-VERSIONS_MAX:]
+        self._reports = {version: report for version, report in newest if _has_rows(report)}
+        found = Performances(time=now, feedback=self._truth.feedback(), models=self.reports)
+        replace_file(self._path, msgspec.json.encode(found), durable=False)
+        self._truth.touched -= touched
+        self._pause_s = max(REPORT_S, (time.perf_counter() - began) / REPORT_SHARE)
+
+    def _report(self, number: int, now: float) -> PerformanceReport:
+        version = self._truth.store.versions[number]
+        times, truth, probabilities = self._joined(number, _NEWEST, ROWS_MAX)
+        worth = learn_worth(truth, probabilities)
+        horizons = []
+        for horizon_s in HORIZONS_S:
+            n = int(np.searchsorted(-times, horizon_s - now))
+            begin = (now - horizon_s) // EPOCH_S * EPOCH_S
+            horizons.append(
+                Horizon(
+                    horizon_s=horizon_s,
+                    since=float(times[n - 1]) if n else None,
+                    realised=measure(truth[:n], probabilities[:n]),
+                    estimated=estimate(self._truth.store.scores(number, begin), worth),
+                )
+            )
+        standing = self._streams.standing(self._truth.store, number)
+        return PerformanceReport(
+            model=version.model,
+            version=version.version,
+            sha256=version.sha256,
+            labels=list(version.labels),
+            horizons=horizons,
+            first=self._first(number),
+            concept_drift=standing.drift,
+            error_rate=standing.rate,
+            changes=standing.changes,
+        )
+
+    def _joined(
+        self, version: int, question: str, most: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float32]]:
+        """When rows were predicted [n], their class [n] and probabilities [n, classes]."""
+        found = self._truth.store.ask(question, version, most)
+        packed = b"".join(probabilities for _, _, probabilities in found)
+        classes = len(self._truth.store.versions[version].classes)
+        return (
+            np.array([predicted for predicted, _, _ in found], dtype=np.float64),
+            np.array([truth for _, truth, _ in found], dtype=np.int64),
+            np.frombuffer(packed, dtype="<f4").reshape(-1, classes),
+        )
+
+    def _first(self, version: int) -> Measured | None:
+        """How good the first labelled rows were; worked out once, since they are dropped in time."""
+        store = self._truth.store
+        known = store.ask("SELECT report FROM first WHERE version = ?", version)
+        if known:
+            return msgspec.json.decode(known[0][0], type=Measured)
+        _, truth, probabilities = self._joined(version, _EARLIEST, FIRST_ROWS)
+        if truth.size < FIRST_ROWS:
+            return None
+        first = measure(truth, probabilities)
+        store.tell("INSERT INTO first VALUES (?, ?)", [(version, msgspec.json.encode(first).decode())])
+        return first
+
+
+def _has_rows(report: PerformanceReport) -> bool:
+    return any(horizon.realised.n or horizon.estimated.n for horizon in report.horizons)
