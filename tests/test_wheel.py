@@ -40,6 +40,9 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     expected = {path.relative_to(ROOT).as_posix() for room in rooms for path in (ROOT / room).rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == expected | {"hotgate.py"}
     assert {"benchmarks/budget.toml", "benchmarks/load/gen.c"} <= names
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gateway/page/static").iterdir()}
+    assert "gateway/page/static/uPlot.LICENSE" in page
+    assert page <= names
     locks = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/peers/requirements/*.txt")}
     assert locks
     assert locks <= names
