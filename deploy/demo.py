@@ -156,6 +156,7 @@ def _guide(state: DemoState, host: str, port: int, log: Path) -> str:
 one prediction:
   curl -s {address}/predict -H 'Content-Type: application/json' -d '{row}'
 
+the page:    {address}/
 the routes:  {address}/schema (OpenAPI)   {address}/health   {address}/metrics   {address}/monitor/drift
 the guide:   README.md and docs/
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from gateway.generation import Generation
     from gateway.page.figures import Look
-    from gateway.schemas import Health
+    from gateway.schemas import Health, ModelHealth
+    from gateway.verdicts import DriftReport
     from gateway.worker import Worker
 
 __all__ = ["DriftNow", "Sampler", "State", "Swap"]
@@ -31,7 +32,7 @@ _log = logging.getLogger("hotgate.page")
 LOOKS: Final = 6
 """Figures are of the newest of so many looks against the oldest: the last five seconds."""
 DRIFT_SHARE: Final = 0.1
-"""Of the time, at most, that goes into judging drift: with 1,000 features a verdict takes 0.2 s."""
+"""Of the time, at most, that goes into judging a model's drift: with 1,000 features a verdict takes 0.2 s."""
 ALERTS: Final = 50
 SWAPS: Final = 20
 _TAIL_BYTES: Final = 128 * 1024
@@ -106,7 +107,8 @@ class Sampler:
         self._looks: deque[Look] = deque(maxlen=LOOKS)
         self._health: Health = worker.health()
         self._generations: list[Generation] = []
-        self._drift_at = 0.0
+        # By model: when it may be judged again, and the last verdict.
+        self._judged: dict[str, tuple[float, DriftNow]] = {}
         self._stamps: dict[Path, object] = {}
         self._swaps: list[Swap] = []
         self._told: dict[str, bytes] = {}
@@ -119,13 +121,12 @@ class Sampler:
 
     def look(self) -> dict[str, bytes]:
         """What has changed, by kind of event: each is the whole of its kind, so only the newest one counts."""
-        found: dict[str, Any] = {"state": self._state()}
-        if self._clock() >= self._drift_at:
-            found["drift"] = self._drift()
+        found: dict[str, Any] = {"drift": self._drift()}
         for kind, name, read in (("alerts", "alerts.jsonl", _alerts), ("performance", "performance.json", _json)):
             path = self._monitor / name
             if self._changed(path) or kind not in self._told:
                 found[kind] = read(path)
+        found["state"] = self._state()  # the last, because the page shows the others beside it
         encoded = {kind: msgspec.json.encode(event) for kind, event in found.items()}
         changed = {kind: event for kind, event in encoded.items() if self._told.get(kind) != event}
         self._told.update(changed)
@@ -165,28 +166,17 @@ class Sampler:
         )
 
     def _drift(self) -> list[DriftNow]:
-        started = self._clock()
-        found = []
+        """The newest verdict on each model that serves; one that takes long is asked for more rarely."""
+        judged: dict[str, tuple[float, DriftNow]] = {}
         for generation in self._generations:
-            report = judge_serving(generation, None)
-            columns = [*report.features, report.score]
-            found.append(
-                DriftNow(
-                    model=report.model,
-                    version=report.version,
-                    sha256=report.sha256,
-                    since=report.since,
-                    n=report.n,
-                    severity=report.severity,
-                    names=[column.name for column in columns],
-                    psi=[column.psi for column in columns],
-                    severities=[column.severity for column in columns],
-                    missing_drift=[column.name for column in columns if column.missing_drift],
-                )
-            )
-        now = self._clock()
-        self._drift_at = now + (now - started) / DRIFT_SHARE
-        return found
+            due, found = self._judged.get(generation.name, (0.0, None))
+            if found is None or found.sha256 != generation.sha256 or self._clock() >= due:
+                started = self._clock()
+                found = _drift_now(judge_serving(generation, None))
+                due = self._clock() + (self._clock() - started) / DRIFT_SHARE
+            judged[generation.name] = due, found
+        self._judged = judged
+        return [found for _, found in judged.values()]
 
     def _observer_notices(self) -> list[str]:
         """Alarms are the observer's: whether it looks, and what it says is wrong."""
@@ -210,6 +200,22 @@ class Sampler:
         return stamp != before
 
 
+def _drift_now(report: DriftReport) -> DriftNow:
+    columns = [*report.features, report.score]
+    return DriftNow(
+        model=report.model,
+        version=report.version,
+        sha256=report.sha256,
+        since=report.since,
+        n=report.n,
+        severity=report.severity,
+        names=[column.name for column in columns],
+        psi=[column.psi for column in columns],
+        severities=[column.severity for column in columns],
+        missing_drift=[column.name for column in columns if column.missing_drift],
+    )
+
+
 def _notices(health: Health) -> list[str]:
     found = [f"{model.name}: {model.problem or 'is not loaded yet'}" for model in health.models if _ails(model)]
     registry = health.registry
@@ -226,7 +232,7 @@ def _notices(health: Health) -> list[str]:
     return found
 
 
-def _ails(model: Any) -> bool:
+def _ails(model: ModelHealth) -> bool:
     return model.loaded is None or model.problem is not None
 
 

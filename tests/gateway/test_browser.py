@@ -170,7 +170,7 @@ def shown_now(page, columns):
     """Whether the map shows these columns' PSI, those that it shows at all."""
     rows = page.rows()
     return len(rows) >= 18 and all(
-        re.sub(r"[^0-9.–]", "", rows[column["name"]]) == (f"{column['psi']:.3f}" if column["psi"] is not None else "–")
+        column["psi"] is not None and rows[column["name"]].split()[-1] == f"{column['psi']:.3f}"
         for column in columns
         if column["name"] in rows
     )
@@ -243,7 +243,7 @@ def test_the_keyboard_is_enough(page):
     page.tab.keyboard.press("ArrowRight")
 
 
-def test_a_swap_appears_at_once(page, live, linear, forest):
+def test_a_swap_appears_at_once(page, live, forest):
     """From the moment on when the API names the version that serves."""
     live.publish(cancer=("2", forest.file))
     wait_until(lambda: _serving(live) == "2", what="version 2")
@@ -273,10 +273,10 @@ def test_drift_appears_at_once(page, live, cancer):
     took_s = time.monotonic() - began
     print(f"drift shown after {took_s:.2f} s")
     assert took_s < PROMPT_S
-    report = live.verdict()
-    first = next(iter(page.rows()))
-    assert first == max(report["features"], key=lambda column: column["psi"])["name"] == "mean_area"
     assert "mean_area" in page.text("#summary")
+    report = live.verdict()
+    worst = max([*report["features"], report["score"]], key=lambda column: column["psi"])["name"]
+    wait_until(lambda: next(iter(page.rows())) == worst, what="the worst on top")
 
 
 def test_a_thousand_features_stay_usable(page, live, wide):
@@ -362,6 +362,9 @@ def test_the_policy_lets_nothing_else_in(page):
     )
     assert page.tab.evaluate("window.broken") is None
     assert page.tab.evaluate("document.getElementById('probe').style.color") == ""
-    assert len(page.complaints) == 2
     assert all("Content Security Policy" in text for text in page.complaints)
+    assert {kind for text in page.complaints for kind in ("script-src", "style-src") if kind in text} == {
+        "script-src",
+        "style-src",
+    }
     page.complaints.clear()

@@ -31,9 +31,9 @@ class Stream:
 
     def next(self, kind):
         """The next event of a kind, decoded."""
-        self.text = ""
         while not (found := re.search(rf"event: {kind}\ndata: (.*)\n\n", self.text)):
             self.text += self._socket.recv(65_536).decode()
+        self.text = self.text[found.end() :]
         return json.loads(found[1])
 
     def rest(self):
@@ -48,13 +48,27 @@ class Stream:
         self._socket.close()
 
 
-def test_whichever_worker_answers_tells_what_all_have_counted(tmp_path, linear, cancer):
+@pytest.fixture
+def watch():
+    """Open streams, which end with the test."""
+    opened = []
+
+    def watch(server):
+        opened.append(Stream(server.port))
+        return opened[-1]
+
+    yield watch
+    for stream in opened:
+        stream.close()
+
+
+def test_whichever_worker_answers_tells_what_all_have_counted(tmp_path, linear, cancer, watch):
     """The state's rows are those of /metrics, the verdict that of /monitor/drift."""
     rows = cancer[0].tolist()
     with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "2") as server:
         for start in range(0, 560, 7):
             assert server.predict(json.dumps({"instances": rows[start : start + 7]}).encode())[0] == 200
-        streams = [Stream(server.port) for _ in range(6)]
+        streams = [watch(server) for _ in range(6)]
         for stream in streams:
             wait_until(lambda stream=stream: stream.next("state")["versions"][0]["rows"] == 560, what="560 rows")
             assert stream.next("state")["workers_ready"] == 2
@@ -62,8 +76,7 @@ def test_whichever_worker_answers_tells_what_all_have_counted(tmp_path, linear, 
             b'hotgate_rows_total{model="cancer",role="champion",version="file"} 560.0'
             in server.request("GET", "/metrics")[2]
         )
-        with contextlib.closing(Stream(server.port)) as stream:
-            (told,) = stream.next("drift")
+        (told,) = watch(server).next("drift")
         (report,) = json.loads(server.request("GET", "/monitor/drift")[2])
         assert told["psi"] == [column["psi"] for column in (*report["features"], report["score"])]
         assert (told["n"], told["severity"]) == (560, report["severity"])
@@ -82,36 +95,31 @@ def test_whichever_worker_answers_tells_what_all_have_counted(tmp_path, linear, 
             assert (answered, text in json.loads(problem)["detail"]) == (status, True), problem
 
 
-def test_streams_are_few_and_a_stop_ends_them(tmp_path, linear):
+def test_streams_are_few_and_a_stop_ends_them(tmp_path, linear, watch):
     """One too many is a 503 that says so; a client that leaves makes room; SIGTERM ends all of them, properly."""
     with serving(tmp_path, "--model", f"cancer={linear.path}") as server:
-        streams = [Stream(server.port) for _ in range(STREAMS_MAX)]
+        streams = [watch(server) for _ in range(STREAMS_MAX)]
         assert {stream.status for stream in streams} == {200}
         status, headers, problem = server.request("GET", "/events")
         assert (status, headers["retry-after"]) == (503, "1")
         assert "32 streams are open in this worker" in json.loads(problem)["detail"]
         streams.pop().close()
 
-        def another():
-            with contextlib.closing(Stream(server.port)) as stream:
-                return stream.status == 200
-
-        wait_until(another, what="room for another stream")
+        wait_until(lambda: watch(server).status == 200, what="room for another stream")
         server.process.send_signal(signal.SIGTERM)
         assert all(stream.rest().endswith(b"0\r\n\r\n") for stream in streams)
         assert server.process.wait(20) == 0
         assert "Traceback" not in server.text()
 
 
-def test_workers_whose_parent_was_killed_end_although_somebody_watches(tmp_path, linear):
+def test_workers_whose_parent_was_killed_end_although_somebody_watches(tmp_path, linear, watch):
     """The server waits for answers that are under way, and a stream is one."""
     with serving(tmp_path, "--model", f"cancer={linear.path}") as server:
         workers = wait_until(server.workers, what="a worker")
-        with contextlib.closing(Stream(server.port)) as stream:
-            stream.next("state")
-            server.process.kill()
-            server.process.wait()
-            wait_until(lambda: not any(map(_lives, workers)), deadline_s=15, what="the workers' end")
+        watch(server).next("state")
+        server.process.kill()
+        server.process.wait()
+        wait_until(lambda: not any(map(_lives, workers)), deadline_s=15, what="the workers' end")
 
 
 def _lives(pid):

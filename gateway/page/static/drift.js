@@ -4,6 +4,7 @@ import { byId, clock, count, el, fillTable, psi, share, svg } from "./dom.js";
 
 const RANGES = { "15 min": 900, "1 h": 3600, "24 h": 86400, "7 d": 604800 };
 const ROW = 26;
+const STILL_MS = 4000;
 const RANK = { none: 0, warning: 1, critical: 2 };
 
 const map = byId("map");
@@ -19,6 +20,7 @@ let active = 0; // row, within `order`
 let step = -1; // cell of it; -1 is `now`
 let opened = null;
 let histogramAt = 0;
+let touched = 0; // when somebody last moved in the map
 
 const follows = () => version === "" || version === drift?.version;
 const names = () => course?.columns ?? drift?.names ?? [];
@@ -174,7 +176,7 @@ function showVersionChoice() {
 }
 
 function refresh() {
-  if (!(map.matches(":hover") || document.activeElement === map) || !order.length) sort();
+  if (Date.now() > touched + STILL_MS || !order.length) sort(); // else a row would slip away from under the hand
   draw();
 }
 
@@ -301,6 +303,7 @@ export function startDrift() {
     askCourse();
     summarise();
   });
+  for (const kind of ["keydown", "pointermove", "scroll"]) map.addEventListener(kind, () => (touched = Date.now()), { passive: true });
   map.addEventListener("keydown", onKey);
   map.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
   map.addEventListener("click", (event) => {

@@ -51,7 +51,7 @@ export function showPerformance(performance, model) {
 }
 
 export function showVersions(state, model) {
-  const versions = state.versions.filter((version) => version.model === model);
+  const versions = state.versions.filter((version) => version.model === model).sort((a, b) => b.workers - a.workers);
   fillTable(
     byId("versions"),
     [["version", "text"], ["role", "text"], ["file", "text"], "workers", "rows/s", "rows", "no answer", "refused", "not monitored"],
