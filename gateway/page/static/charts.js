@@ -73,7 +73,7 @@ function powersOfTen(low, high) {
 const whole = (_, splits) => splits.map((value) => (Math.abs(Math.log10(value) % 1) < 1e-9 ? value : null));
 
 const SCALES = {
-  rate: { range: (_, low, high) => [0, Math.max(1.2 * high, 1)] },
+  rate: { range: (_, low, high) => [0, Math.max(1.4 * high, 1)] },
   time: { distr: 3, range: (_, low, high) => powersOfTen(low, high) },
 };
 
