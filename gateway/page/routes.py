@@ -123,10 +123,11 @@ class _Stream(ASGIResponse):
         await send(self._start)
         async with self._streams.join() as mailbox:
             gone = asyncio.ensure_future(_until_gone(receive))
-            tasks = [gone, asyncio.ensure_future(_pump(mailbox, send)), asyncio.ensure_future(mailbox.closed.wait())]
+            pump = asyncio.ensure_future(_pump(mailbox, send))
+            tasks = [gone, pump, asyncio.ensure_future(mailbox.closed.wait())]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                left = gone.done()
+                left = gone.done() or (pump.done() and pump.exception() is not None)
             finally:
                 for task in tasks:
                     task.cancel()

@@ -137,7 +137,7 @@ class Sampler:
         self._looks.append(now)
         before = self._looks[0]
         window_s = now.time - before.time
-        if self._changed(self._store.history_path):
+        if self._changed(self._store.manifest_path):  # its lines of history are written before it
             self._swaps = [
                 Swap(
                     time=change.time,

@@ -317,6 +317,62 @@ def shown_wide(page, live):
     return {name: text.split()[-1] for name, text in page.rows().items()} == {"feature_0777": f"{value:.3f}"}
 
 
+def test_alerts_and_ground_truth_come_when_their_files_change(page, live):
+    """One line a breach, those that last first; measures with their intervals, or why there are none."""
+    figure = {"value": 0.962, "low": 0.951, "high": 0.971, "reason": None}
+    none = {"value": None, "low": None, "high": None, "reason": "12 labels, 100 are needed"}
+    measured = {
+        "n": 1842,
+        "accuracy": figure,
+        "roc_auc": figure,
+        "log_loss": none,
+        "brier": none,
+        "calibration_error": none,
+    }
+    horizons = [
+        {"horizon_s": 86_400, "realised": measured, "estimated": {"n": 9000, "accuracy": {**figure, "value": 0.95}}},
+        {"horizon_s": 3600, "realised": {**measured, "n": 7}, "estimated": None},
+    ]
+    report = {"model": "cancer", "version": "1", "horizons": horizons, "concept_drift": True}
+    monitor = live.folder / "home" / "monitor"
+    (monitor / "performance.json").write_text(
+        json.dumps({"models": [report, {**report, "model": "wide", "version": "9"}]})
+    )
+    alert = {
+        "id": "a",
+        "state": "firing",
+        "model": "cancer",
+        "version": "1",
+        "kind": "data_drift",
+        "severity": "critical",
+    }
+    alert |= {"started_at": 1e9, "ended_at": None, "evidence": [{"name": "<b>area", "statistic": "psi", "value": 0.42}]}
+    over = {**alert, "id": "b", "started_at": 2e9}
+    ops = {**alert, "id": "c", "model": "", "version": "", "kind": "ops", "about": "disk", "text": "make room"}
+    lines = [
+        over,
+        {**over, "state": "resolved", "ended_at": 2e9 + 60},
+        alert,
+        {**alert, "id": "d", "model": "wide"},
+        ops,
+    ]
+    (monitor / "alerts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page.until("() => document.querySelectorAll('#alerts .alert').length === 3")
+    shown = [line.split("\n") for line in page.tab.locator("#alerts .alert").all_inner_texts()]
+    assert [line[0] for line in shown] == ["critical", "critical", "resolved"]
+    assert "data drift, version 1" in shown[0]
+    assert "<b>area psi 0.420" in shown[0]
+    assert {"ops, disk", "<b>area psi 0.420. make room"} <= set(shown[1])
+    page.until("() => document.querySelector('#performance tbody')")
+    cells = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
+    rows = page.tab.eval_on_selector_all("#performance tbody tr", cells)
+    assert rows[0] == ["accuracy", "96.2 %", "95.1 % to 97.1 %", "95.0 %"]
+    assert rows[1][:3] == ["ROC AUC", "0.962", "0.951 to 0.971"]
+    assert rows[2][2] == "12 labels, 100 are needed"
+    assert "version 1, 1,842 labels of 24 h" in page.text("#performance")
+    assert "error rate has risen" in page.text("#performance")
+
+
 def test_both_themes_and_a_phone(page):
     """The system's theme, or the one that is chosen; nothing wider than the screen."""
     ground = "getComputedStyle(document.body).backgroundColor"

@@ -25,6 +25,8 @@ from gateway.page.sampler import Sampler
 from gateway.page.streams import STREAMS_MAX, Mailbox, Streams
 from gateway.schemas import Health
 from gateway.series import Versions
+from gateway.settings import GatewaySettings
+from gateway.store import Cause, Entry, ModelRoles, ModelStore
 from gateway.verdicts import judge_past, judge_serving
 from monitoring import RowCounter, build_reference
 
@@ -295,6 +297,20 @@ def test_a_look_tells_what_has_changed_and_the_state_each_time(sampler, clock, t
     assert look(sampler)["performance"] is None
 
 
+def test_a_swap_is_told_once_it_has_taken_effect(sampler, tmp_path):
+    """Its line of history is there before the manifest, and does not count until then."""
+    other = ModelStore(tmp_path / "other")
+    cause = Cause(reason="better", who="maria")
+    with other.writer() as writer:
+        sha256 = writer.put(b"model")
+        writer.publish({"m": ModelRoles(champion=Entry(version="7", sha256=sha256))}, {("m", "champion"): cause})
+    (tmp_path / "store").mkdir()
+    for name, told in ((other.history_path, []), (other.manifest_path, [(None, "7", "better", "maria")])):
+        (tmp_path / "store" / name.name).write_bytes(name.read_bytes())
+        swaps = look(sampler)["state"]["swaps"]
+        assert [(swap["before"], swap["after"], swap["reason"], swap["who"]) for swap in swaps] == told
+
+
 def test_only_the_newest_alerts_are_told(sampler, tmp_path, monkeypatch):
     """However long the file is, its end is read; what that cuts is left out."""
     monkeypatch.setattr(sampling, "_TAIL_BYTES", 100)
@@ -320,9 +336,6 @@ def test_figures_are_over_the_last_five_seconds(sampler, clock, tallies):
 
 def test_drift_is_the_apis_verdict_and_takes_a_tenth_of_the_time_at_most(tmp_path, tallies, clock, linear, monkeypatch):
     """With many features a verdict takes long, and comes more rarely."""
-    from gateway.settings import GatewaySettings
-    from gateway.store import Entry
-
     monitor = DriftMonitor(tmp_path / "counts")
     metadata = linear.file.metadata
     feed = monitor.open(Entry(version="1", sha256="a" * 64), "m", metadata, GatewaySettings())

@@ -3,14 +3,15 @@
 import { byId, clock, count, el, fillTable, number } from "./dom.js";
 
 const MEASURES = {
-  accuracy: "accuracy", roc_auc: "ROC AUC", log_loss: "log loss", brier: "Brier score", ece: "calibration error",
+  accuracy: "accuracy", roc_auc: "ROC AUC", log_loss: "log loss", brier: "Brier score", calibration_error: "calibration error",
 };
+const ENOUGH = 100; // labels, for the shortest horizon that is worth showing
 
 export function showAlerts(alerts, model) {
   const ended = new Set(alerts.filter((alert) => alert.state === "resolved").map((alert) => alert.id));
   // One line a breach: what it was when it began, or that it is over.
   const newest = new Map();
-  for (const alert of alerts) if (alert.model === model) newest.set(alert.id, alert);
+  for (const alert of alerts) if (!alert.model || alert.model === model) newest.set(alert.id, alert);
   const sorted = [...newest.values()].sort((a, b) => ended.has(a.id) - ended.has(b.id) || b.started_at - a.started_at);
   const lines = sorted.map((alert) => {
     const over = ended.has(alert.id);
@@ -19,33 +20,41 @@ export function showAlerts(alerts, model) {
     const evidence = (alert.evidence ?? []).map((found) => `${found.name} ${found.statistic} ${number(found.value)}`).join(", ");
     return el("div", { className: "alert" },
       el("span", { className: over ? "muted" : severity }, severity),
-      el("span", {}, `${String(alert.kind).replaceAll("_", " ")}, version ${alert.version}`),
+      el("span", {}, [alert.kind.replaceAll("_", " "), alert.about, alert.version && `version ${alert.version}`, alert.silenced && "silenced"].filter(Boolean).join(", ")),
       el("span", { className: "muted" }, `${clock(alert.started_at)}${until}`),
-      el("span", { className: "evidence" }, evidence));
+      el("span", { className: "evidence" }, [evidence, alert.text].filter(Boolean).join(". ")));
   });
   byId("alerts").replaceChildren(...(lines.length ? lines : [el("p", { className: "hint" },
     "None. Alerts come of closed windows, 15 minutes each, two breaches in a row; hotgate.toml [monitor] sets both.")]));
 }
 
-// A measure is a number, or an object that holds one with an interval.
-function measured(value) {
-  if (typeof value === "number") return [number(value), ""];
-  if (!value || typeof value.value !== "number") return null;
-  return [number(value.value), value.low === undefined || value.low === null ? "" : `${number(value.low)} to ${number(value.high)}`];
+// A figure is a value with its interval, or the reason why there is none.
+function inWords(measure, figure) {
+  const show = (value) => (measure === "accuracy" ? `${(100 * value).toFixed(1)} %` : value.toFixed(3));
+  if (typeof figure?.value !== "number") return ["–", figure?.reason ?? "–"];
+  return [show(figure.value), typeof figure.low === "number" ? `${show(figure.low)} to ${show(figure.high)}` : "–"];
+}
+
+// One version, over the shortest horizon that has enough labels, else over the longest.
+function performanceOf(report) {
+  const horizons = [...report.horizons].sort((a, b) => a.horizon_s - b.horizon_s);
+  const horizon = horizons.find((found) => found.realised.n >= ENOUGH) ?? horizons.at(-1);
+  if (!horizon) return [];
+  const rows = Object.entries(MEASURES).map(([measure, label]) => {
+    const [value, interval] = inWords(measure, horizon.realised[measure]);
+    return [[label, "text"], value, value === "–" ? [interval, "long"] : interval, inWords(measure, horizon.estimated?.[measure])[0]];
+  });
+  const table = el("table");
+  const hours = Math.round(horizon.horizon_s / 3600);
+  const head = `version ${report.version}, ${count(horizon.realised.n)} labels of ${hours > 48 ? `${hours / 24} days` : `${hours} h`}`;
+  fillTable(table, [[head, "text"], "value", "95 % interval", "expected"], rows);
+  const worse = report.concept_drift ? [el("p", { className: "warning" }, "the error rate has risen and has not come back")] : [];
+  return [...worse, el("div", { className: "scroll" }, table)];
 }
 
 export function showPerformance(performance, model) {
-  const all = Array.isArray(performance) ? performance : (performance?.models ?? (performance ? [performance] : []));
-  const tables = all.filter((found) => found && (found.model === undefined || found.model === model)).map((found) => {
-    const rows = Object.entries(MEASURES)
-      .map(([key, label]) => [label, measured(found[key])])
-      .filter(([, value]) => value)
-      .map(([label, [value, interval]]) => [[label, "text"], value, interval || "–"]);
-    const table = el("table");
-    fillTable(table, [[`version ${found.version ?? "?"}, ${count(found.n ?? 0)} labels`, "text"], "value", "95 % interval"], rows);
-    return table;
-  });
-  byId("performance").replaceChildren(...(tables.length ? tables : [el("p", { className: "hint" },
+  const reports = (performance?.models ?? []).filter((report) => report.model === model && report.horizons.some((found) => found.realised.n > 0));
+  byId("performance").replaceChildren(...(reports.length ? reports.slice(-2).reverse().flatMap(performanceOf) : [el("p", { className: "hint" },
     "No labels yet: send the true one for an answer's request_id with ",
     el("code", {}, `curl -s ${location.origin}/feedback -H 'Content-Type: application/json' -d '{"request_id": "…", "label": "…"}'`))]));
 }
