@@ -141,6 +141,11 @@ class Page:
         """Wait until an expression of JavaScript is true."""
         self.tab.wait_for_function(expression, arg=value)
 
+    def escape(self):
+        """Close the histogram; nothing else can be used until it is closed."""
+        self.tab.keyboard.press("Escape")
+        self.until("() => !document.getElementById('detail').open")
+
     def rows(self):
         """What the map shows, by feature: PSI now, as text."""
         found = self.tab.eval_on_selector_all(
@@ -214,7 +219,7 @@ def test_what_the_page_shows_is_what_the_api_says(page, live, cancer):
         for group in histogram["groups"]
     ]
     assert f"PSI {histogram['column']['psi']:.3f} · KS {histogram['column']['ks']:.3f}" in page.text("#detail-verdict")
-    page.tab.keyboard.press("Escape")
+    page.escape()
     page.tab.fill("#filter", "")
 
 
@@ -232,14 +237,14 @@ def test_the_keyboard_is_enough(page):
     page.tab.keyboard.press("Enter")
     page.until("() => document.getElementById('detail').open")
     assert page.text("#detail-name") == name
-    page.tab.keyboard.press("Escape")
-    page.until("() => !document.getElementById('detail').open && document.activeElement.id === 'map'")
+    page.escape()
+    page.until("() => document.activeElement.id === 'map'")
     page.tab.keyboard.press("ArrowLeft")
     assert page.tab.evaluate(f"{active}.getAttribute('role')") == "gridcell"
     assert "PSI" in page.tab.evaluate(f"{active}.getAttribute('aria-label')")
     page.tab.keyboard.press("Enter")
     page.until("() => document.getElementById('detail-verdict').innerText.includes(' to ')")
-    page.tab.keyboard.press("Escape")
+    page.escape()
     page.tab.keyboard.press("ArrowRight")
 
 
