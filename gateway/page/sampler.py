@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.generation import Generation
     from gateway.page.figures import Look
     from gateway.schemas import Health, ModelHealth
+    from gateway.store import Change
     from gateway.verdicts import DriftReport
     from gateway.worker import Worker
 
@@ -138,18 +139,8 @@ class Sampler:
         before = self._looks[0]
         window_s = now.time - before.time
         if self._changed(self._store.manifest_path):  # its lines of history are written before it
-            self._swaps = [
-                Swap(
-                    time=change.time,
-                    model=change.model,
-                    before=change.before.version if change.before else None,
-                    after=change.after.version if change.after else None,
-                    reason=change.reason,
-                    who=change.who,
-                )
-                for change in self._store.history()
-                if change.role == "champion"
-            ][-SWAPS:]
+            changes = [change for change in self._store.history() if change.role == "champion"]
+            self._swaps = [_swap(change) for change in changes[-SWAPS:]]
         return State(
             time=time.time(),
             window_s=window_s,
@@ -198,6 +189,17 @@ class Sampler:
         before = self._stamps.get(path)
         self._stamps[path] = stamp
         return stamp != before
+
+
+def _swap(change: Change) -> Swap:
+    return Swap(
+        time=change.time,
+        model=change.model,
+        before=change.before.version if change.before else None,
+        after=change.after.version if change.after else None,
+        reason=change.reason,
+        who=change.who,
+    )
 
 
 def _drift_now(report: DriftReport) -> DriftNow:

@@ -351,7 +351,7 @@ def test_drift_is_the_apis_verdict_and_takes_a_tenth_of_the_time_at_most(tmp_pat
     monkeypatch.setattr(sampling, "judge_serving", slow)
     sampler = Sampler(FakeWorker(tallies[0][0], generation), tmp_path / "store", tmp_path / "monitor", clock)
     (found,) = look(sampler)["drift"]
-    columns = [*report.features, report.score, report.label]
+    columns = report.columns
     assert found["names"] == [column.name for column in columns]
     assert found["psi"] == [column.psi for column in columns]
     assert found["severities"] == [column.severity for column in columns]
