@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks.affinity import cores
 from benchmarks.drift import nulls
-from benchmarks.drift.detector import HOTGATE, TWICE, Found, Hotgate, survey
+from benchmarks.drift.detector import HOTGATE, SHORT, SHORTER, TWICE, Found, Hotgate, ShortHotgate, read_rows, survey
 from benchmarks.drift.figures import DetectorFigures, DriftFigures, Series, Verdicts
 from benchmarks.drift.peers import PEERS, Described, river_streams, run_peers
 from benchmarks.drift.score import at_default, calibrated, curve, false_alarms, recall, recalls
@@ -49,6 +49,11 @@ OURS: Final = (
         default=f"the same in {RAISE_AFTER} windows in a row, as alarms are raised",
         knob="level, without the least effect",
     ),
+    Described(
+        name=SHORT,
+        default=f"the same in windows {SHORTER} times shorter, of which any alarms",
+        knob="level, without the least effect",
+    ),
 )
 
 
@@ -76,7 +81,8 @@ def compare(
 
     build(bank, plan, river=generate if peers else None)
     say(f"hotgate judges {len(bank.streams)} streams")
-    found = survey(Hotgate(), bank)
+    ours = Hotgate()
+    found = survey(ours, bank) | survey(ShortHotgate(), bank)
     ran = run_peers(peers, bank.write_plan(), folder, at_once=min(2, len(cores())), say=say)
     detectors = [detector_figures(one, bank.streams, found[one.name], plan.target) for one in OURS]
     for name in peers:
@@ -99,6 +105,7 @@ def compare(
         target=plan.target,
         streams=_kinds(bank.streams),
         sources=tuple(dict.fromkeys(one.source for one in bank.streams if one.source != "cost")),
+        parts=ours.cost_of_parts(read_rows(bank, bank.streams[-1]), plan.window_rows),
         nulls=nulls.measure(plan, say),
         detectors=_on_common_streams(detectors, bank.streams, found, plan.target),
         series=_series(bank.streams, found),

@@ -53,6 +53,14 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         half = Z_95 / (1 + square / n) * math.sqrt(p * (1 - p) / n + square / (4 * n * n))
         return max(middle - half, 0.0), min(middle + half, 1.0)
 
+    @property
+    def percent(self) -> str:
+        """With the interval, in %; a dash of none."""
+        if not self.of:
+            return "-"
+        low, high = self.interval
+        return f"{self.value:.1%} ({low:.1%} to {high:.1%})".replace("%", "")
+
     def __add__(self, other: Share) -> Share:
         """Both together."""
         return Share(hits=self.hits + other.hits, of=self.of + other.of)
@@ -173,6 +181,8 @@ class DriftFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How many by kind."""
     sources: tuple[str, ...]
     seconds: float
+    parts: tuple[float, float]
+    """CPU time of hotgate's counting, in µs a row of 30 features, and of its judging, in ms a window."""
     nulls: tuple[NullFigures, ...]
     detectors: tuple[DetectorFigures, ...]
     series: tuple[Series, ...] = ()

@@ -140,9 +140,7 @@ PEERS: Final = {
             name="adwin",
             environment="river",
             packages=("river",),
-            detectors=(
-                Described(name="river ADWIN", default="each column and row, δ = 0.002", knob="δ, one of twelve"),
-            ),
+            detectors=(Described(name="river ADWIN", default="each column and row, δ = 0.002", knob="δ, one of ten"),),
         ),
         Peer(
             name="errors",
@@ -152,7 +150,7 @@ PEERS: Final = {
                 Described(
                     name="river ADWIN on errors",
                     default="whether each prediction was wrong, δ = 0.002",
-                    knob="δ, one of twelve",
+                    knob="δ, one of ten",
                     labels=True,
                 ),
             ),

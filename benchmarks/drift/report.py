@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.drift import nulls
 from benchmarks.drift.detector import HOTGATE
 from benchmarks.drift.figures import Recall, Share
-from benchmarks.drift.nulls import BOOTSTRAP, PERMUTATION, SPLIT
 from benchmarks.report import setting, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from benchmarks.drift.figures import DetectorFigures, DriftFigures, NullFigures
+    from benchmarks.drift.figures import DetectorFigures, DriftFigures
 
 __all__ = ["OWNER", "render"]
 
@@ -21,11 +21,6 @@ OWNER: Final = "hotgate bench drift"
 VISIBLE: Final = ("abrupt", "gradual", "recurring")
 """Kinds of change that a look at the rows can show."""
 COST_ROWS: Final = 10_000
-NULL_WAYS: Final = {
-    BOOTSTRAP: "drawn from the same rows",
-    PERMUTATION: "each row once",
-    SPLIT: "windows from the other half",
-}
 
 
 def render(figures: DriftFigures, picture: str | None = None) -> str:
@@ -43,7 +38,7 @@ def render(figures: DriftFigures, picture: str | None = None) -> str:
         _by_shift(figures),
         _concept(figures),
         _defaults(figures),
-        _nulls(figures.nulls),
+        nulls.render(figures.nulls),
         _series(figures),
         _failures(figures),
         _limits(figures),
@@ -66,7 +61,7 @@ def _setting(figures: DriftFigures) -> str:
 {f"- Peers, each in an environment of its own: {others}" if others else "- Peers: none"}
 - Took {figures.seconds / 60:.1f} minutes; seed {figures.seed}
 
-Streams: {streams}, from {", ".join(figures.sources)}. A reference of {figures.reference_rows:,} rows, closed windows \
+Streams: {streams}, from {"; ".join(figures.sources)}. A reference of {figures.reference_rows:,} rows, closed windows \
 of {figures.window_rows:,} rows, a logistic regression's score as one more column; a change begins at any row of the \
 fifth window. Everyone gets the same rows, rounded to float32."""
 
@@ -114,7 +109,9 @@ change that is missed counts as never found.
 
 {table(head, rows)}
 
-\\* needs the truth: it looks at whether predictions were right.{few}"""
+\\* needs the truth: it looks at whether predictions were right.
+
+hotgate counts in {figures.parts[0]:.2f} µs a row, and judges in {figures.parts[1]:.1f} ms a window, once.{few}"""
 
 
 def _better(figures: DriftFigures) -> str:
@@ -122,13 +119,13 @@ def _better(figures: DriftFigures) -> str:
     ours = next((one for one in figures.detectors if one.name == HOTGATE), None)
     if ours is None or len(figures.detectors) < 3:
         return ""
-    lines = [
-        f"- {one.name}, {what}: {_pair(theirs)} against {_pair(mine)}"
-        for one in figures.detectors
-        if not one.labels and not one.name.startswith(HOTGATE) and one.failure is None
-        for what, theirs, mine in _ahead(one, ours)
-    ]
-    said = "\n".join(lines) if lines else "Nowhere in these figures."
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in figures.detectors:
+        if not one.labels and not one.name.startswith(HOTGATE) and one.failure is None:
+            for what, theirs, mine in _ahead(one, ours):
+                found.setdefault((what, _pair(theirs), _pair(mine)), []).append(one.name)
+    rows = [(what, mine, theirs, ", ".join(names)) for (what, theirs, mine), names in sorted(found.items())]
+    said = table(("change", "hotgate", "peer", "which"), rows) if rows else "Nowhere in these figures."
     return f"### Where a peer is better than hotgate\n\nAt an equal false-alarm rate, median delay and found:\n\n{said}"
 
 
@@ -198,35 +195,6 @@ def _defaults(figures: DriftFigures) -> str:
     return f"### As they come\n\n{table(head, rows)}"
 
 
-def _nulls(nulls: Iterable[NullFigures]) -> str:
-    rows = [
-        (
-            f"{one.name}, {NULL_WAYS[one.how]}",
-            f"{one.rows:,}",
-            f"{one.windows.of:,}",
-            *(
-                ("cannot say", "-", "-")
-                if one.silent == one.windows.of
-                else (_rate(one.windows), _rate(one.firing), _rate(one.significant))
-            ),
-        )
-        for one in nulls
-    ]
-    head = ("rows", "window", "windows", "alarms, %", "two in a row, %", "significant alone, %")
-    return f"""### False alarms of hotgate without drift
-
-Nominal: 1 % of windows for "significant alone", all columns and the score taken together; less for alarms, which must \
-be large too. The model was fitted on a third of each set, which takes no other part.
-
-- drawn from the same rows: {BOOTSTRAP}. Nothing drifts.
-- each row once: {PERMUTATION}. Nothing drifts.
-- windows from the other half: {SPLIT}. The halves differ, as any two samples do, and a large window of few distinct \
-rows shows it for certain: an alarm of the reference, not of chance. See "The reference must be able to say no drift" \
-in docs/drift.md.
-
-{table(head, rows)}"""
-
-
 def _series(figures: DriftFigures) -> str:
     if not figures.series:
         return ""
@@ -275,10 +243,7 @@ def _together(by_kind: dict[str, Recall]) -> Share:
 
 
 def _rate(share: Share | None) -> str:
-    if share is None or not share.of:
-        return "-"
-    low, high = share.interval
-    return f"{share.value:.1%} ({low:.1%} to {high:.1%})".replace("%", "")
+    return "-" if share is None else share.percent
 
 
 def _found(share: Share) -> str:

@@ -72,7 +72,8 @@ class Adwin:
     """
 
     names = ("river ADWIN",)
-    levels = (0.002, 2e-4, 2e-5, 2e-6, 2e-8, 2e-10, 2e-13, 2e-16, 2e-20, 2e-25, 2e-30, 2e-40)
+    default = 0.002
+    levels = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.002, 0.0002, 0.00002)
     rows_a_block = BLOCK_ROWS
 
     def __init__(self, reference: Any, errors: Any, size: int) -> None:
@@ -91,8 +92,8 @@ class Adwin:
             spoken = np.zeros(blocks, dtype=bool)
             for before, values in zip(first.T, columns.T, strict=True):
                 spoken |= self._speaks(before.tolist(), values.tolist(), level)
-            statistic = np.where(spoken, strength(level, self.levels[0]), statistic)
-            alarm = spoken if level == self.levels[0] else alarm
+            statistic = np.where(spoken, strength(level, self.default), statistic)
+            alarm = spoken if level == self.default else alarm
         return {self.names[0]: {"statistic": statistic.tolist(), "alarm": alarm.tolist()}}
 
     def cost(self, rows: Any, errors: Any) -> tuple[float, int]:
@@ -100,7 +101,7 @@ class Adwin:
         columns = (self._pick(rows, errors) - self._low) / self._width
         begin = time.process_time()
         for values in columns.T:
-            self._speaks([], values.tolist(), self.levels[0])
+            self._speaks([], values.tolist(), self.default)
         return time.process_time() - begin, len(rows)
 
     def _pick(self, rows: Any, errors: Any) -> Any:

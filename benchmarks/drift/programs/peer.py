@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 import time
 import traceback
@@ -23,6 +24,7 @@ import numpy as np
 
 LIBRARIES = ("by_window", "by_row")
 WARM_ROWS = 500
+LARGEST = 1e300
 
 
 def detectors() -> dict[str, Any]:
@@ -42,6 +44,11 @@ def read(path: Path) -> tuple[Any, Any]:
     """Rows and errors."""
     with np.load(path) as found:
         return found["rows"], found["errors"]
+
+
+def finite(values: list[float]) -> list[float | None]:
+    """What JSON can hold: not a number means that nothing can be said."""
+    return [None if math.isnan(value) else min(max(value, -LARGEST), LARGEST) for value in values]
 
 
 def measure(detector: Any, rows: Any, errors: Any) -> tuple[float, int]:
@@ -73,7 +80,7 @@ def run(kind: Any, plan: dict[str, Any], folder: Path) -> dict[str, Any]:
                 cost = measure(ready[key], rows, errors)
             else:
                 for name, verdicts in ready[key].verdicts(rows, errors).items():
-                    found[name][stream["name"]] = verdicts
+                    found[name][stream["name"]] = verdicts | {"statistic": finite(verdicts["statistic"])}
         except Exception as error:  # noqa: BLE001 - whatever a library raises on a stream is its error there
             failed[stream["name"]] = f"{type(error).__name__}: {error}"[:300]
             traceback.print_exc()
