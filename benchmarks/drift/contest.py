@@ -28,7 +28,7 @@ __all__ = ["FULL", "QUICK", "compare", "detector_figures"]
 
 FULL: Final = DriftPlan()
 QUICK: Final = DriftPlan(
-    sources=("iris", "diabetes"),
+    sources=("iris",),
     models=3,
     repeats=1,
     quiet_windows=34,

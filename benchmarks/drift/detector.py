@@ -118,7 +118,7 @@ class Hotgate:
 class ShortHotgate(Hotgate):
     """The same on windows of a fifth of the rows: quicker, and blinder."""
 
-    names = (SHORT,)
+    names: tuple[str, ...] = (SHORT,)
 
     def verdicts(self, rows: NDArray[np.float32], window_rows: int) -> dict[str, Verdicts]:
         """Without hysteresis."""

@@ -124,10 +124,10 @@ in docs/drift.md.
 def _null(how: str, size: int, group: list[NullFigures]) -> tuple[str, ...]:
     """All sets together; those in which a window is too small to be judged are no evidence."""
     judged = [one for one in group if one.silent < one.windows.of]
-    windows, firing, significant = (
-        sum((share(one) for one in judged), Share(hits=0, of=0))
-        for share in (lambda one: one.windows, lambda one: one.firing, lambda one: one.significant)
-    )
+    none = Share(hits=0, of=0)
+    windows = sum((one.windows for one in judged), none)
+    firing = sum((one.firing for one in judged), none)
+    significant = sum((one.significant for one in judged), none)
     head = (WAYS[how], f"{size:,}", str(len(judged)), f"{windows.of:,}")
     if not judged:
         return (*head, "cannot say", "-", "-", "-")

@@ -45,11 +45,11 @@ def presence(kind: Kind, change: int, n: int) -> NDArray[np.float64]:
     """The share of changed rows at each of n."""
     after = np.arange(n, dtype=np.float64) - change
     if kind == "gradual":
-        share: NDArray[np.float64] = np.clip(after / WIDTH_ROWS, 0.0, 1.0)
-        return share
+        return np.clip(after / WIDTH_ROWS, 0.0, 1.0)
+    there = after >= 0
     if kind == "recurring":
-        return ((after >= 0) & (after // PERIOD_ROWS % 2 == 0)).astype(np.float64)
-    return (after >= 0).astype(np.float64)
+        there &= after // PERIOD_ROWS % 2 == 0
+    return there.astype(np.float64)
 
 
 def shifted(rng: np.random.Generator, population: Block, shift: Shift, *, change: int, n: int) -> Block:
