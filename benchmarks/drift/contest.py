@@ -10,7 +10,18 @@ import msgspec
 
 from benchmarks.affinity import cores
 from benchmarks.drift import nulls
-from benchmarks.drift.detector import HOTGATE, SHORT, SHORTER, TWICE, Found, Hotgate, ShortHotgate, read_rows, survey
+from benchmarks.drift.detector import (
+    BOTH,
+    HOTGATE,
+    SHORT,
+    SHORTER,
+    TWICE,
+    Found,
+    Hotgate,
+    ShortHotgate,
+    read_rows,
+    survey,
+)
 from benchmarks.drift.figures import DetectorFigures, DriftFigures, Series, Verdicts
 from benchmarks.drift.peers import PEERS, Described, river_streams, run_peers
 from benchmarks.drift.score import at_default, calibrated, curve, false_alarms, recall, recalls
@@ -51,8 +62,13 @@ OURS: Final = (
     ),
     Described(
         name=SHORT,
-        default=f"the same in windows {SHORTER} times shorter, of which any alarms",
+        default=f"the same in windows of 1/{SHORTER} of the rows",
         knob="level, without the least effect",
+    ),
+    Described(
+        name=BOTH,
+        default="the same in windows of either length",
+        knob="level of both, without the least effect",
     ),
 )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from monitoring import Counts, ModelDrift, Reference
 
 __all__ = [
+    "BOTH",
     "HOTGATE",
     "SHORT",
     "SHORTER",
@@ -39,6 +40,7 @@ __all__ = [
 HOTGATE: Final = "hotgate"
 TWICE: Final = "hotgate, two windows in a row"
 SHORT: Final = "hotgate, shorter windows"
+BOTH: Final = "hotgate, both window lengths"
 SHORTER: Final = 5
 """How many of the shorter windows one holds."""
 CERTAIN: Final = 300.0
@@ -116,13 +118,26 @@ class Hotgate:
 
 
 class ShortHotgate(Hotgate):
-    """The same on windows of a fifth of the rows: quicker, and blinder."""
+    """The same on windows of a fifth of the rows, quicker and blinder, and on windows of both lengths."""
 
-    names: tuple[str, ...] = (SHORT,)
+    names: tuple[str, ...] = (SHORT, BOTH)
 
     def verdicts(self, rows: NDArray[np.float32], window_rows: int) -> dict[str, Verdicts]:
         """Without hysteresis."""
-        return {SHORT: super().verdicts(rows, window_rows // SHORTER)[HOTGATE]}
+        short, long = (
+            super(ShortHotgate, self).verdicts(rows, n)[HOTGATE] for n in (window_rows // SHORTER, window_rows)
+        )
+        return {SHORT: short, BOTH: _both(short, long)}
+
+
+def _both(short: Verdicts, long: Verdicts) -> Verdicts:
+    """By short window: what it says, or where a long one ends, the louder of the two."""
+    statistic, alarm = list(short.statistic), list(short.alarm)
+    for number, (value, alarmed) in enumerate(zip(long.statistic, long.alarm, strict=True), start=1):
+        last = number * SHORTER - 1
+        statistic[last] = max((one for one in (statistic[last], value) if one is not None), default=None)
+        alarm[last] |= alarmed
+    return Verdicts(statistic=tuple(statistic), alarm=tuple(alarm))
 
 
 def window_verdicts(judged: Iterable[ModelDrift]) -> dict[str, Verdicts]:

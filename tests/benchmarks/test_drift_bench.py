@@ -18,7 +18,19 @@ from scipy.stats import binomtest
 import benchmarks.cli
 from benchmarks.drift.cli import drift as command
 from benchmarks.drift.contest import detector_figures
-from benchmarks.drift.detector import HOTGATE, TWICE, Found, adjusted, survey, window_verdicts
+from benchmarks.drift.detector import (
+    BOTH,
+    HOTGATE,
+    SHORT,
+    TWICE,
+    Found,
+    Hotgate,
+    ShortHotgate,
+    adjusted,
+    read_rows,
+    survey,
+    window_verdicts,
+)
 from benchmarks.drift.figures import Cost, DetectorFigures, DriftFigures, NullFigures, Recall, Series, Share, Verdicts
 from benchmarks.drift.nulls import BOOTSTRAP
 from benchmarks.drift.peers import PEERS, Described, lock_of, run_peers
@@ -180,6 +192,24 @@ def test_hysteresis_takes_two_windows():
     assert said[HOTGATE].alarm == (True, False, True, True, False, False)
     assert said[TWICE].alarm == (False, False, False, True, True, False)
     assert [value > 1 for value in said[TWICE].statistic] == [False, False, False, True, False, False]
+
+
+def test_both_lengths_speak_where_either_does(tmp_path):
+    """By short window, in rows' order: a long one is heard where it ends, and is what it is alone."""
+    bank = Bank(tmp_path, 500)
+    build(bank, msgspec.structs.replace(TINY, window_rows=500), river=None)
+    one = next(one for one in bank.streams if one.shift.startswith("mean +0.25 sigma, one"))
+    rows, found = read_rows(bank, one), {}
+    for ours in (Hotgate(), ShortHotgate()):
+        ours.fit(bank.subjects[one.model])
+        found |= ours.verdicts(rows, 500)
+    long, short, both = (np.array(found[name].statistic) for name in (HOTGATE, SHORT, BOTH))
+    assert (len(long), len(short), len(both)) == (11, 55, 55)
+    assert np.array_equal(both.reshape(11, 5)[:, :4], short.reshape(11, 5)[:, :4])
+    assert np.array_equal(both[4::5], np.maximum(short[4::5], long))
+    assert any(long > short[4::5])
+    alarms = [np.array(found[name].alarm) for name in (HOTGATE, SHORT, BOTH)]
+    assert np.array_equal(alarms[2][4::5], alarms[0] | alarms[1][4::5])
 
 
 def test_equal_seeds_make_equal_streams(tmp_path):
