@@ -103,7 +103,7 @@ def _tally(name: str, how: str, rows: int, judged: list[list[ModelDrift]]) -> Nu
 def render(nulls: Iterable[NullFigures]) -> str:
     """A table of all sets together, by how they were drawn and by window."""
     groups: dict[tuple[str, int], list[NullFigures]] = {}
-    for one in nulls:
+    for one in sorted(nulls, key=lambda one: list(WAYS).index(one.how)):
         groups.setdefault((one.how, one.rows), []).append(one)
     rows = [_null(how, size, group) for (how, size), group in groups.items()]
     head = ("rows", "window", "sets", "windows", "alarms, %", "two in a row, %", "significant alone, %", "worst set")
