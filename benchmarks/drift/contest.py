@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["FULL", "QUICK", "compare", "detector_figures"]
+__all__ = ["FULL", "QUICK", "annotated_series", "compare", "detector_figures"]
 
 FULL: Final = DriftPlan()
 QUICK: Final = DriftPlan(
@@ -124,7 +124,7 @@ def compare(
         parts=ours.cost_of_parts(read_rows(bank, bank.streams[-1]), plan.window_rows),
         nulls=nulls.measure(plan, say),
         detectors=_on_common_streams(detectors, bank.streams, found, plan.target),
-        series=_series(bank.streams, found),
+        series=annotated_series(bank.streams, found),
         seconds=time.monotonic() - begin,
     )
 
@@ -183,7 +183,8 @@ def _kinds(streams: Sequence[Stream]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def _series(streams: Sequence[Stream], found: Mapping[str, Found]) -> tuple[Series, ...]:
+def annotated_series(streams: Sequence[Stream], found: Mapping[str, Found]) -> tuple[Series, ...]:
+    """What each detector says, as it comes, of series whose changes people have marked."""
     return tuple(
         Series(
             name=stream.shift,

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import math
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from scipy.stats import binomtest
 
 import benchmarks.cli
 from benchmarks.drift.cli import drift as command
-from benchmarks.drift.contest import detector_figures
+from benchmarks.drift.contest import annotated_series, detector_figures
 from benchmarks.drift.detector import (
     BOTH,
     HOTGATE,
@@ -36,7 +37,16 @@ from benchmarks.drift.nulls import BOOTSTRAP
 from benchmarks.drift.peers import PEERS, Described, lock_of, run_peers
 from benchmarks.drift.plot import draw
 from benchmarks.drift.report import render
-from benchmarks.drift.score import Scored, at_default, calibrate, delay_of, false_alarms, recall
+from benchmarks.drift.score import (
+    Scored,
+    at_default,
+    calibrate,
+    calibrated,
+    delay_of,
+    false_alarms,
+    recall,
+    window_maxima,
+)
 from benchmarks.drift.shifts import SHIFTS, presence, shifted
 from benchmarks.drift.streams import Bank, DriftPlan, Stream, build, river_specs
 from benchmarks.drift.subjects import Block, bundled
@@ -116,6 +126,25 @@ def test_calibrated_threshold_is_passed_as_rarely_as_asked():
         calibrate(np.arange(98.0), 0.01)
 
 
+def test_annotated_series_stand_apart():
+    """They are in no rate and no recall; each window has its mark, whatever the blocks."""
+    streams = [stream("quiet", rows=9900), stream("b", change=450), stream("marked", change=450, kind="annotated")]
+    loud = Verdicts(statistic=(None, None, *(0.0,) * 17, 2.0), alarm=(False,) * 19 + (True,))
+    verdicts = {one.name: Verdicts(statistic=(0.0,) * (one.rows // 100), alarm=(False,) * 10) for one in streams[1:]}
+    verdicts |= {"quiet": Verdicts(statistic=(0.0,) * 99, alarm=(False,) * 99), "marked": loud}
+    figures = known(streams, verdicts)
+    assert figures.false_default == Share(hits=0, of=103)
+    assert figures.by_default.keys() == {"abrupt"}
+    (series,) = annotated_series(streams, {"fake": Found(verdicts, {}, None), "few": Found({}, {}, None)})
+    assert (series.change, series.verdicts) == (450, {"fake": "?--------A", "few": ""})
+
+
+def test_peers_numbers_are_such_that_json_can_hold():
+    """Infinity is the largest, not a number is nothing that can be said."""
+    program = runpy.run_path(str(FOLDER / "programs" / "peer.py"))
+    assert program["finite"]([0.5, math.inf, -math.inf, math.nan]) == [0.5, 1e300, -1e300, None]
+
+
 def test_too_few_quiet_windows_end_the_comparison():
     """The error names the detector."""
     streams = [stream("quiet"), stream("b", change=450)]
@@ -156,6 +185,34 @@ def test_false_alarms_are_counted_by_windows():
     fine[0] = fine[1] = fine[6] = fine[9] = True
     assert false_alarms([Scored(stream(change=450), tuple(fine))]) == Share(hits=2, of=4)
     assert false_alarms([Scored(stream(), tuple(fine))]) == Share(hits=3, of=10)
+
+
+def test_threshold_is_that_of_windows_whatever_the_blocks():
+    """The loudest block of a window is the window's; what cannot be said is quiet; only what is above it alarms."""
+    quiet = stream("quiet", rows=9900)
+    said = [0.0, None] * 98 + [3.0, 1.0]
+    assert window_maxima(quiet, Verdicts(statistic=tuple(said), alarm=(False,) * 198)) == [0.0] * 98 + [3.0]
+    changing = stream("b", change=450)
+    verdicts = {
+        "quiet": Verdicts(statistic=tuple(said), alarm=(False,) * 198),
+        "b": Verdicts(statistic=(0.0,) * 8 + (3.0, 3.1), alarm=(False,) * 10),
+    }
+    (found,) = calibrated({"quiet": quiet, "b": changing}, verdicts, 0.01)
+    assert found.alarms == (False,) * 9 + (True,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "there"),
+    [
+        ("abrupt", {999: 0, 1000: 1, 5000: 1}),
+        ("gradual", {999: 0, 1500: 0.25, 2000: 0.5, 3000: 1, 5000: 1}),
+        ("recurring", {999: 0, 1000: 1, 1999: 1, 2000: 0, 2999: 0, 3000: 1}),
+    ],
+)
+def test_changed_rows_come_as_the_kind_says(kind, there):
+    """All at once, more and more over 2,000 rows, or 1,000 on and 1,000 off."""
+    share = presence(kind, 1000, 6000)
+    assert {row: share[row] for row in there} == there
 
 
 def test_interval_is_wilsons():
