@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers bench-judges bench-micro soak lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro soak lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench-gate: setup  ## hold the gateway's throughput and p99 to benchmarks/budget
 bench-peers: setup  ## measure hotgate beside other model servers, each in an environment of its own
 	@$(BIN)/hotgate bench peers $(ARGS)
 
+bench-drift: setup  ## measure how good the drift detection is, beside other libraries (ARGS=--quick: alone, within a minute)
+	@$(BIN)/hotgate bench drift $(ARGS)
+
 bench-judges: setup  ## hold the load generator against h2load and k6, where they are installed
 	@$(BIN)/hotgate bench judges $(ARGS)
 
@@ -74,7 +77,7 @@ lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra all -o requirements/all.txt
 	@echo uv | $(LOCK) - -o requirements/setup.txt
-	@for peer in $(wildcard benchmarks/peers/requirements/*.in); do $(LOCK) $$peer -o $${peer%.in}.txt || exit 1; done
+	@for peer in $(wildcard benchmarks/*/requirements/*.in); do $(LOCK) $$peer -o $${peer%.in}.txt || exit 1; done
 
 clean:  ## remove .venv and caches (state under .hotgate stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -14,6 +14,7 @@ __all__ = ["bench"]
 
 # subcommand -> (module, attribute), and what `hotgate bench --help` says of it
 COMMANDS: dict[str, tuple[str, str]] = {
+    "drift": ("benchmarks.drift.cli", "drift"),
     "gate": ("benchmarks.gate_cli", "gate"),
     "judges": ("benchmarks.judges.cli", "judges"),
     "load": ("benchmarks.load.cli", "load"),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "soak": ("benchmarks.soak_cli", "soak"),
 }
 SUMMARIES: dict[str, str] = {
+    "drift": "Measure how good the drift detection is.",
     "gate": "Hold the gateway's speed to its budget.",
     "judges": "Hold the load generator against h2load and k6.",
     "load": "Load a server on this machine, and say what came of it.",

@@ -27,6 +27,8 @@ __all__ = [
     "draw_load",
     "draw_percentiles",
     "draw_timeline",
+    "legend",
+    "picture",
 ]
 
 SUFFIXES = (".svg", ".png")
@@ -132,7 +134,7 @@ def draw_curve(curves: Mapping[str, Sequence[Point]], path: Path, *, title: str,
     Raises:
         PlotError: as `check` does.
     """
-    with _picture(path, title, how) as axes:
+    with picture(path, title, how) as axes:
         for (name, points), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=False):
             throughput = [point.throughput_per_s for point in points]
             for which, style in (("p99", "-"), ("p50", "--")):
@@ -148,7 +150,7 @@ def draw_curve(curves: Mapping[str, Sequence[Point]], path: Path, *, title: str,
         axes.set_xlabel("answers with 2xx a second")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         _latency_axis(axes)
-        _legend(axes)
+        legend(axes)
 
 
 def draw_percentiles(latencies: Mapping[str, Latency], path: Path, *, title: str, how: str) -> None:
@@ -157,7 +159,7 @@ def draw_percentiles(latencies: Mapping[str, Latency], path: Path, *, title: str
     Raises:
         PlotError: as `check` does.
     """
-    with _picture(path, title, how) as axes:
+    with picture(path, title, how) as axes:
         widest = 1.0
         for (name, latency), colour in zip(latencies.items(), COLOURS, strict=False):
             nines, values = _nines(latency)
@@ -168,7 +170,7 @@ def draw_percentiles(latencies: Mapping[str, Latency], path: Path, *, title: str
         axes.set_xlim(0, widest * 1.03)
         axes.set_xlabel("percentile of the answers; the dot is the slowest one")
         _latency_axis(axes)
-        _legend(axes)
+        legend(axes)
 
 
 def draw_timeline(timeline: Timeline, path: Path, *, title: str, how: str) -> None:
@@ -180,7 +182,7 @@ def draw_timeline(timeline: Timeline, path: Path, *, title: str, how: str) -> No
     first = round(timeline.measured_from_s / timeline.slice_s)
     shown = timeline.slices[first:]
     begins = [(first + at) * timeline.slice_s - timeline.measured_from_s for at in range(len(shown))]
-    with _picture(path, title, how) as axes:
+    with picture(path, title, how) as axes:
         for which, colour, style in (("p99", COLOURS[0], "-"), ("p50", COLOURS[5], "--")):
             values = [getattr(part, f"{which}_us") for part in shown]
             known = [math.nan if value is None else value / 1e3 for value in values]
@@ -200,7 +202,7 @@ def draw_timeline(timeline: Timeline, path: Path, *, title: str, how: str) -> No
         axes.set_xlim(0, begins[-1] + timeline.slice_s if begins else 1)
         axes.set_xlabel(f"seconds; slices of {timeline.slice_s * 1e3:g} ms{note}")
         _latency_axis(axes)
-        _legend(axes)
+        legend(axes)
 
 
 def _nine(percent: float) -> float:
@@ -226,7 +228,7 @@ def _latency_axis(axes: Any) -> None:
     axes.tick_params(axis="y", which="minor", labelsize="small", labelcolor="0.4")
 
 
-def _legend(axes: Any) -> None:
+def legend(axes: Any) -> None:
     """Below the axes, where no line can run through it."""
     longest = max(map(len, axes.get_legend_handles_labels()[1]))
     columns = max(1, min(4, 90 // (longest + 6)))
@@ -234,7 +236,7 @@ def _legend(axes: Any) -> None:
 
 
 @contextmanager
-def _picture(path: Path, title: str, how: str) -> Iterator[Any]:
+def picture(path: Path, title: str, how: str) -> Iterator[Any]:
     """Axes to draw on; saved when the block ends well. Never touches pyplot's global state or a display."""
     check(path)
     import matplotlib as mpl

@@ -1,0 +1,1 @@
+"""What runs in the peers' environments, by its path: it imports nothing of hotgate."""
