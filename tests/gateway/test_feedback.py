@@ -81,7 +81,7 @@ def test_what_cannot_be_true_of_any_row_is_rejected_and_the_rest_is_kept(client,
     [
         (b'[{"request_id": "a", "label": [1]}]', "got `array` - at `$[0].label`"),
         (b'{"request_id": 1, "label": 1}', "at `$.request_id`"),
-        (b'{"request_id": "a", "lable": 1}', "unknown field `lable`"),
+        (b'{"request_id": "a", "truth": 1}', "unknown field `truth`"),
         (b'{"request_id": "a", "label": null}', "at `$.label`"),
         (b'"a"', "Expected `object | array`"),
         (b"{", "truncated"),

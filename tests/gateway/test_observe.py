@@ -94,7 +94,9 @@ def test_the_observer_folds_and_its_death_costs_nothing(tmp_path, linear, cancer
         wait_until(lambda: server.observer() not in {None, first}, what="another observer")
         wait_until(lambda: len([name for name in shared.names() if name.kind == "live"]) <= 1, what="folded files")
         assert _rows(server) == 26
-        status = msgspec.json.decode((tmp_path / "home/monitor/observer.json").read_bytes(), type=ObserverStatus)
+        told = tmp_path / "home/monitor/observer.json"
+        wait_until(told.exists, what="the end of its pass")
+        status = msgspec.json.decode(told.read_bytes(), type=ObserverStatus)
         assert (status.models, status.problems) == (1, {})
 
 

@@ -273,12 +273,12 @@ def test_a_full_disk_takes_nothing_in_by_halves(world, monkeypatch):
         with pytest.raises(sqlite3.OperationalError):
             world.truth.look()
         with pytest.raises(sqlite3.OperationalError):
-            world.predict(["c"], source="c")
+            world.predict(["c", "d"], source="c")
     assert world.feedback == {}
     assert sum(segment.keys.size for segment in world.truth.store.segments.values()) == 2
-    world.predict(["c"], source="c")
-    world.tell(("c", 1))
-    assert world.feedback == {"joined": 2}
+    world.predict(["c", "d"], source="c")
+    world.tell(("c", 1), ("b", 1))
+    assert world.feedback == {"joined": 3}
 
 
 def test_labels_for_export_are_classes_and_only_those_that_are_sure(world):
