@@ -214,7 +214,7 @@ def test_a_breach_reaches_a_receiver_once_while_observers_are_killed(tmp_path, l
     for start in (window, window + 300):  # the next one may close before the observer looks
         clock = [start]
         log = CountLog(shared, linear.file.metadata.reference, counter.size, lambda: clock[0])  # noqa: B023
-        counter.add(log.current(), (cancer[0][:400] * 3).astype("float32"), [0.5] * 400)
+        counter.add(log.current(), (cancer[0][:400] * 3).astype("float32"), [0.5] * 400, [0] * 400)
         log.commit()
         log.close()
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver:
@@ -225,7 +225,7 @@ def test_a_breach_reaches_a_receiver_once_while_observers_are_killed(tmp_path, l
             "HOTGATE_MONITOR_WEBHOOKS": f'["http://127.0.0.1:{receiver.server_port}/"]',
         }
         with serving(tmp_path, "--model", f"cancer={linear.path}", env=settings) as server:
-            wait_until(lambda: len(taken) == 2, what="two alerts: of the features and of the score")
+            wait_until(lambda: len(taken) == 3, what="three alerts: of the features, their range and the score")
             for _ in range(2):
                 observer = wait_until(server.observer, what="an observer")
                 os.kill(observer, signal.SIGKILL)
@@ -233,9 +233,10 @@ def test_a_breach_reaches_a_receiver_once_while_observers_are_killed(tmp_path, l
                 wait_until((tmp_path / "home/monitor/observer.json").exists, what="the next one's pass")
         receiver.shutdown()
     # One that was killed just behind a delivery leaves it to be sent again, under the same id.
-    assert len({alert["id"] for alert in taken}) == 2
+    assert len({alert["id"] for alert in taken}) == 3
     assert sorted({(alert["state"], alert["kind"]) for alert in taken}) == [
         ("firing", "data_drift"),
+        ("firing", "data_quality"),
         ("firing", "score_drift"),
     ]
     assert {(alert["model"], alert["version"]) for alert in taken} == {("cancer", "file")}

@@ -1,8 +1,12 @@
 import msgspec
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.spatial import distance
 
 from monitoring import DriftWindow, FeatureDrift, ModelDrift, build_reference, judge
+from monitoring.groups import group_starts
+from monitoring.ks import ks_p_value
 
 NAMES = [f"f{index}" for index in range(30)]
 
@@ -49,6 +53,38 @@ def test_without_drift_a_model_is_called_drifted_no_more_often_than_stated(m):
         total += false
         assert false <= 3 + 3 * np.sqrt(3), (n, false)
     assert total <= 18
+
+
+@pytest.mark.parametrize("m", [50, 400, 200_000])
+@pytest.mark.parametrize("shape", ["smooth", "integers", "gaps"])
+def test_verdict_is_that_of_scipy_and_of_the_textbook(m, shape):
+    """PSI by its formula between the groups' edges; scipy's exact KS within the bound, its p-value not undercut."""
+    rng = np.random.default_rng(m)
+
+    def draw(mean, n):
+        values = rng.normal(mean, 1, n)
+        values = np.round(values * 2) if shape == "integers" else values
+        return np.where(rng.random(n) < 0.2, np.nan, values) if shape == "gaps" else values
+
+    before, now = (draw(mean, n).astype(np.float32) for mean, n in ((0.0, m), (0.3, 500)))
+    reference = reference_of(before.reshape(-1, 1))
+    (column,) = verdict_of(reference, now.reshape(-1, 1)).features
+    p, q = (values[~np.isnan(values)].astype(np.float64) for values in (before, now))
+    edges = reference.features[0].edges
+    cuts = [edges[start - 1] for start in group_starts(reference.features[0])[1:]]
+    cells = [np.bincount(np.searchsorted(cuts, values), minlength=len(cuts) + 1) for values in (p, q)]
+    shares = [np.maximum(counts, 0.5) / counts.sum() for counts in cells]
+    exact = stats.ks_2samp(p, q, method="asymp")
+
+    assert column.psi == pytest.approx(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+    assert column.jensen_shannon == pytest.approx(distance.jensenshannon(*cells, 2))
+    assert column.ks - 1e-9 <= exact.statistic <= column.ks + column.ks_error + 1e-9
+    by_ks, by_table = (
+        2 * ks_p_value(column.ks, q.size, p.size),
+        2 * stats.chi2_contingency(cells, correction=False).pvalue,
+    )
+    assert by_ks >= 0.9 * exact.pvalue
+    assert min(by_ks, by_table, 1.0) * 0.999 <= column.p_value <= by_ks
 
 
 def test_exactly_the_shifted_features_are_named():
