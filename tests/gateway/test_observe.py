@@ -94,6 +94,7 @@ def test_the_observer_folds_and_its_death_costs_nothing(tmp_path, linear, cancer
         wait_until(lambda: server.observer() not in {None, first}, what="another observer")
         wait_until(lambda: len([name for name in shared.names() if name.kind == "live"]) <= 1, what="folded files")
         assert _rows(server) == 26
+        wait_until((tmp_path / "home/monitor/observer.json").exists, what="the end of a pass")
         status = msgspec.json.decode((tmp_path / "home/monitor/observer.json").read_bytes(), type=ObserverStatus)
         assert (status.models, status.problems) == (1, {})
 
