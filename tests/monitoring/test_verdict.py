@@ -41,18 +41,18 @@ def uniform_counts(rng, reference, n):
 
 @pytest.mark.parametrize("m", [398, 5000])
 def test_without_drift_a_model_is_called_drifted_no_more_often_than_stated(m):
-    """1,800 windows of 31 columns over 20 references: at most 1 % have any drift, and about that at every size."""
+    """1,500 windows of 31 columns over 20 references: at most 1 % have any drift, and about that at every size."""
     rng = np.random.default_rng(m)
     references = [reference_of(rng.random((m, 30)), rng.random(m)) for _ in range(20)]
     total = 0
-    for n in (50, 100, 300, 1000, 10_000, 100_000):
+    for n in (50, 100, 1000, 10_000, 100_000):
         false = 0
         for reference in references:
             verdicts = [judge(reference, uniform_counts(rng, reference, n)) for _ in range(15)]
             false += sum(any(column.drift for column in (*found.features, found.score)) for found in verdicts)
         total += false
         assert false <= 3 + 3 * np.sqrt(3), (n, false)
-    assert total <= 18
+    assert total <= 15
 
 
 @pytest.mark.parametrize("m", [50, 400, 200_000])
