@@ -57,7 +57,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     feedback: dict[str, int]
     """Labels of all models by what became of them."""
     alerts: list[Alert]
-    """Of all versions and of the server, the newest first."""
+    """Of all versions and of the server: those that fire, then the newest."""
     versions: list[VersionRecord]
     """The one that began to serve last first."""
 

@@ -27,7 +27,7 @@ __all__ = ["Period", "VersionRecord", "alerts_of", "asked", "versions_of"]
 VERSIONS: Final = 20
 """Most versions that are told of, those that began to serve last."""
 ALERTS: Final = 50
-"""Most alerts, the newest."""
+"""Most alerts."""
 _UNKNOWN: Final = Figure(reason="no labels")
 
 _Key: TypeAlias = tuple[str, str]
@@ -137,7 +137,9 @@ def _periods(model: str, changes: Iterable[Change]) -> dict[_Key, list[Period]]:
 
 
 def alerts_of(folder: Path, model: str, since: float) -> list[Alert]:
-    """Each breach of a model, or of the server, that had not ended by `since`, as last told; the newest first.
+    """Each breach of a model, or of the server, that had not ended by `since`, as it was told last.
+
+    Those that fire come first, then the newest.
 
     Args:
         folder: `monitor/`.
@@ -153,7 +155,7 @@ def alerts_of(folder: Path, model: str, since: float) -> list[Alert]:
         for alert in last.values()
         if alert.model in {model, ""} and (alert.ended_at is None or alert.ended_at >= since)
     ]
-    return sorted(found, key=lambda alert: alert.started_at, reverse=True)[:ALERTS]
+    return sorted(found, key=lambda alert: (alert.state == "firing", alert.started_at), reverse=True)[:ALERTS]
 
 
 def _read(path: Path) -> list[Alert]:

@@ -16,6 +16,7 @@ from gateway.observe.texts import (
     FIGURES,
     NO_LABELS,
     NOTHING,
+    clock,
     concept,
     kind_of,
     last,
@@ -133,7 +134,7 @@ def _alerts(alerts: Iterable[Alert]) -> Table:
     for alert in alerts:
         what = f"{alert.severity} {kind_of(alert)}"
         cells = (what, alert.version or "-", f"{alert.state}{', silenced' if alert.silenced else ''}")
-        times = (time_of(alert.started_at), time_of(alert.ended_at))
+        times = (clock(alert.started_at), clock(alert.ended_at))
         evidence = ", ".join(map(str, alert.evidence)) or alert.text or "-"
         table.add_row(*map(plain, (*cells, *times, evidence)), style=_COLOURS.get(alert.severity, ""))
     return table
@@ -144,7 +145,7 @@ def _versions(versions: Iterable[VersionRecord]) -> Table:
     for record in versions:
         periods = "\n".join(when for when, _ in served(record))
         worst = "-" if record.worst is None else f"{number(record.psi)} {record.worst}"
-        drift = (f"{record.n:,}", severity(record.severity), worst)
+        drift = (f"{record.n:,}", severity(record.severity) if record.n else "-", worst)
         figures = (f"{record.labels:,}", told(record.accuracy)[0], told(record.roc_auc)[0])
         table.add_row(*map(plain, (record.version, periods, *drift, *figures)))
     return table

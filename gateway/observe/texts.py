@@ -21,6 +21,7 @@ __all__ = [
     "FIGURES",
     "NOTHING",
     "NO_LABELS",
+    "clock",
     "concept",
     "kind_of",
     "last",
@@ -33,6 +34,7 @@ __all__ = [
     "time_of",
     "told",
     "worst_first",
+    "zone",
 ]
 
 FIGURES: Final = {
@@ -72,6 +74,16 @@ def share(value: float | None) -> str:
 def time_of(at: float | None) -> str:
     """Local time, with its distance from UTC."""
     return "-" if at is None else datetime.fromtimestamp(at).astimezone().isoformat(" ", "minutes")
+
+
+def clock(at: float | None) -> str:
+    """Local time, where its distance from UTC stands beside it."""
+    return "-" if at is None else datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def zone() -> str:
+    """The distance of local time from UTC, such as +01:00."""
+    return datetime.now().astimezone().isoformat()[-6:]
 
 
 def severity(found: str) -> str:
@@ -121,15 +133,8 @@ def kind_of(alert: Alert) -> str:
 def served(record: VersionRecord) -> list[tuple[str, str]]:
     """When it served, the newest first, and why; without a history of the store, only since when."""
     if not record.periods:
-        return [(f"since {time_of(record.since)}", "")]
+        return [(f"since {clock(record.since)}", "")]
     return [
-        (
-            f"{time_of(period.start)} to {'now' if period.end is None else time_of(period.end)}",
-            _why(period.reason, period.who),
-        )
-        for period in reversed(record.periods)
+        (f"{clock(found.start)} to {clock(found.end) if found.end else 'now'}", f"{found.reason}, by {found.who}")
+        for found in reversed(record.periods)
     ]
-
-
-def _why(reason: str, who: str) -> str:
-    return f"{reason}, by {who}"

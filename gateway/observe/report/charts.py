@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from gateway.observe.texts import share, time_of
+from gateway.observe.texts import clock, share
 from monitoring.performance.proportion import wilson
 
 if TYPE_CHECKING:
@@ -62,16 +62,18 @@ def course(points: list[Point], names: list[str]) -> str:
         title = f"<title>{escape(name)}</title>"
         lines.append(f'<polyline class="s{place}" points="{" ".join(at)}">{title}</polyline>')
         key.append(f'<span><i class="s{place}"></i>{escape(name)}</span>')
-    heights = [100 * limit / top for limit in _LIMITS]
-    rules = "".join(f'<line class="limit" x1="0" x2="600" y1="{100 - y:.2f}" y2="{100 - y:.2f}"/>' for y in heights)
-    words = "".join(
-        f'<small style="bottom:{y:.1f}%">{limit:g}</small>' for y, limit in zip(heights, _LIMITS, strict=True)
+    rules = "".join(
+        f'<line class="limit" x1="0" x2="600" y1="{100 - 100 * limit / top:.2f}" y2="{100 - 100 * limit / top:.2f}"/>'
+        for limit in _LIMITS
     )
+    # One word for both lines where they are too near for two.
+    marked = (*(_LIMITS if top < 1 else _LIMITS[1:]), top)
+    words = "".join(f'<small style="bottom:{100 * value / top:.1f}%">{value:.2g}</small>' for value in marked)
     return (
         f'<p class="key">{"".join(key)}</p><div class="plot"><svg class="course" viewBox="0 0 600 100" role="img"'
         f' preserveAspectRatio="none" aria-label="PSI over time, up to {top:.2f}">'
         f'<line class="frame" x1="0" x2="600" y1="100" y2="100"/>{rules}{"".join(lines)}</svg>{words}</div>'
-        f"{_ends(time_of(begin), time_of(end))}"
+        f"{_ends(clock(begin), clock(end))}"
     )
 
 

@@ -11,7 +11,7 @@ from gateway.observe.report.past import alerts, versions
 from gateway.observe.report.performance import performance
 from gateway.observe.report.style import STYLE
 from gateway.observe.report.tables import table
-from gateway.observe.texts import number, severity, share, signed, time_of, told, worst_first
+from gateway.observe.texts import number, severity, share, signed, time_of, told, worst_first, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def page(history: History) -> str:
 <title>Report on {title}</title><style>{STYLE}</style></head><body>
 <h1>{title}</h1>
 <p>{report.n:,} rows since {time_of(report.since)} against the training data. Model file
-<code>{report.sha256}</code>.</p>
+<code>{report.sha256}</code>. Times are local: UTC{zone()}.</p>
 <div class="cards">{"".join(_card(*card) for card in _cards(history))}</div>
 <nav>{links}</nav>
 {body}
@@ -102,8 +102,8 @@ def _row(column: FeatureDrift) -> str:
     missing = _quality(column.missing, column.missing_drift, "another share than in the training data")
     outside = _quality(column.outside, column.outside_drift, "the training data has no such values")
     return (
-        f'<tr class="{column.severity}"><td>{escape(column.name)}</td><td>{column.n:,}</td>{numbers}{missing}{outside}'
-        f"<td>{escape(column.reason or column.severity)}</td></tr>"
+        f'<tr><td class="{column.severity}">{escape(column.name)}</td><td>{column.n:,}</td>{numbers}{missing}{outside}'
+        f'<td class="{column.severity}">{escape(column.reason or column.severity)}</td></tr>'
     )
 
 

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from gateway.observe.report.tables import figure_cell, table
-from gateway.observe.texts import kind_of, number, served, severity, time_of
+from gateway.observe.texts import clock, kind_of, number, served, severity
 
 if TYPE_CHECKING:
     from gateway.alerts import Alert
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["alerts", "versions"]
 
-_ALERT: Final = ("What", "Version", "State", "From", "To", "Evidence and what to do")
+_ALERT: Final = ("What", "Evidence and what to do", "Version", "State", "From", "To")
 _VERSION: Final = ("Version", "Served", "Rows", "Drift", "Largest PSI", "Labels", "Accuracy", "ROC AUC")
 
 
@@ -28,12 +28,12 @@ def alerts(found: list[Alert]) -> str:
 def _alert(alert: Alert) -> str:
     state = f"{alert.state}{', silenced' if alert.silenced else ''}"
     loud = alert.severity if alert.state == "firing" else ""
-    cells = (alert.version or "-", state, time_of(alert.started_at), time_of(alert.ended_at))
+    cells = (alert.version or "-", state, clock(alert.started_at), clock(alert.ended_at))
     evidence = ". ".join(part for part in (", ".join(map(str, alert.evidence)), alert.text) if part)
     return (
         f'<tr><td class="{escape(loud)}">{escape(alert.severity)} {escape(kind_of(alert))}</td>'
-        f"{''.join(f'<td class=words>{escape(cell)}</td>' for cell in cells)}"
-        f'<td class="words long">{escape(evidence) or "-"}</td></tr>'
+        f'<td class="words long">{escape(evidence) or "-"}</td>'
+        f"{''.join(f'<td class=words>{escape(cell)}</td>' for cell in cells)}</tr>"
     )
 
 

@@ -13,6 +13,7 @@ from gateway.observe.texts import (
     FIGURES,
     NO_LABELS,
     NOTHING,
+    clock,
     concept,
     last,
     number,
@@ -148,7 +149,7 @@ def _changes(changes: list[Change]) -> str:
         return ""
     names = ("Change", "by", "after labels", "errors before", "errors after")
     rows = (
-        f'<tr class="{"warning" if change.worse else ""}"><td>{time_of(change.at)}</td>'
+        f'<tr class="{"warning" if change.worse else ""}"><td>{clock(change.at)}</td>'
         f"<td>{change.detector.replace('_', '-')}</td><td>{change.labels:,}</td><td>{share(change.before)}</td>"
         f"<td>{share(change.after)}</td></tr>"
         for change in reversed(changes)

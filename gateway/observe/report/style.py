@@ -31,8 +31,9 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
   white-space: nowrap; }
 th { color: var(--muted); font-size: .85rem; font-weight: 600; }
 th:first-child, td:first-child, .words { text-align: left; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); }
 tr:last-child > * { border-bottom: 0; }
-td small { display: block; }
+td.cell small { color: inherit; } td small { display: block; }
 .long { min-width: 16rem; white-space: normal; }
 .warning { color: var(--warning); font-weight: 600; } .critical { color: var(--critical); font-weight: 600; }
 .good { color: var(--good); } td.cell { background: color-mix(in srgb, var(--now) var(--share), transparent); }
@@ -46,7 +47,8 @@ rect.before { fill: var(--before); } rect.now, circle { fill: var(--now); }
 polyline { fill: none; } polyline, line { stroke: currentColor; stroke-width: 2; vector-effect: non-scaling-stroke; }
 line.limit { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 4 4; }
 line.frame { stroke: var(--line); stroke-width: 1; } line.interval { stroke: var(--now); stroke-width: 1.5; }
-.plot { position: relative; } .plot > small { position: absolute; right: 0; line-height: 1; padding-bottom: 2px; }
+.plot { position: relative; margin-top: .75rem; padding-right: 2.2rem; }
+.plot > small { position: absolute; right: 0; line-height: 1; transform: translateY(50%); }
 .ends { display: flex; justify-content: space-between; gap: 1rem; color: var(--muted); font-size: .8rem; }
 .key { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; }
 .key i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px;
@@ -55,6 +57,9 @@ line.frame { stroke: var(--line); stroke-width: 1; } line.interval { stroke: var
 .s-before { color: var(--before); }
 .s0 { color: var(--s0); } .s1 { color: var(--s1); } .s2 { color: var(--s2); } .s3 { color: var(--s3); }
 .s4 { color: var(--s4); }
+@media (max-width: 40rem) { section { padding: .8rem; } th, td { padding: .3rem .45rem; } .long { min-width: 11rem; }
+  th:first-child, td:first-child { min-width: 7rem; max-width: 8.5rem; white-space: normal;
+    overflow-wrap: break-word; } }
 @media print { body { padding: 0; max-width: none; font-size: 11px; } nav { display: none; }
   section { break-inside: auto; } h2, h3 { break-after: avoid; } tr, .pair > div { break-inside: avoid; }
   .wide { overflow: visible; } th, td { padding: .2rem .3rem; } .long { min-width: 0; }
