@@ -115,9 +115,12 @@ def _record(
 
 
 def asked(report: PerformanceReport, horizon_s: float) -> Horizon:
-    """The shortest horizon that is as long as the one asked for and has labels; else the longest."""
+    """The shortest horizon that is as long as the one asked for, up to a week, and has labels enough for a figure.
+
+    If none has, the shortest that is as long.
+    """
     longer = [found for found in report.horizons if found.horizon_s >= horizon_s]
-    return next((found for found in longer if found.realised.n), report.horizons[-1])
+    return next((found for found in longer if found.realised.accuracy.value is not None), longer[0])
 
 
 def _periods(model: str, changes: Iterable[Change]) -> dict[_Key, list[Period]]:

@@ -195,6 +195,8 @@ def test_performance_on_the_page_is_that_of_the_api(home):
     assert page.row("Accuracy, estimated")[0] == interval(day.estimated.accuracy)
     assert f"error {day.realised.calibration_error.value:.3f} (" in page.text
     assert f"chance alone gives {day.realised.calibration_by_chance:.3f}" in page.text
+    assert f"Accuracy, last day{day.realised.accuracy.value:.3f}" in page.text
+    assert "Calibration (last day, 600 labels)" in page.text
     points = [(float(attrs["cx"]), float(attrs["cy"])) for tag, attrs in page.tags if tag == "circle"]
     curve = [(100 * found.score, 100 - 100 * found.rate) for found in day.realised.reliability]
     assert np.array(points) == pytest.approx(np.array(curve), abs=0.051)
@@ -212,10 +214,14 @@ def test_performance_in_the_terminal_and_as_json_is_the_same(home):
     shown = json.loads(run("cancer", "--json").output)
     assert msgspec.convert(shown["performance"], PerformanceReport) == report
     assert shown["feedback"]["joined"] == 1234
-    accuracy = report.horizons[1].realised.accuracy
-    lines = run("cancer").output.splitlines()
-    cell = f" {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}) "
-    assert cell in next(line for line in lines if "│ accuracy " in line)
+    day, lines = report.horizons[1], run("cancer").output.splitlines()
+    for name, figure in (
+        ("accuracy", day.realised.accuracy), ("ROC AUC", day.realised.roc_auc), ("log loss", day.realised.log_loss),
+        ("Brier score", day.realised.brier), ("calibration error", day.realised.calibration_error),
+        ("accuracy, estimated", day.estimated.accuracy), ("log loss, estimated", day.estimated.log_loss),
+    ):  # fmt: skip
+        (cells,) = [line.split("│") for line in lines if line.startswith(f"│ {name} ")]
+        assert cells[3].strip() == f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
     assert "concept drift: no; 25.0% of the newest labels are errors" in lines
 
 
@@ -229,6 +235,7 @@ def test_before_labels_come_there_are_estimates_and_it_is_said_how_to_send_label
         assert "accuracy, estimated" in text.lower()
         assert "onfusion" not in text
     assert page.row("Scored rows") == ["800"] * 3
+    assert "Accuracy, last hour" in page.text
 
 
 def test_where_nothing_is_known_each_part_says_so(home):

@@ -11,7 +11,7 @@ from gateway.observe.report.past import alerts, versions
 from gateway.observe.report.performance import performance
 from gateway.observe.report.style import STYLE
 from gateway.observe.report.tables import table
-from gateway.observe.texts import number, severity, share, signed, time_of, told, worst_first, zone
+from gateway.observe.texts import last, number, severity, share, signed, time_of, told, worst_first, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +69,9 @@ def _accuracy(known: PerformanceReport, horizon_s: float) -> tuple[str, str, str
     realised = horizon.realised.accuracy
     if realised.value is not None:
         value, interval = told(realised)
-        return f"Accuracy, {horizon.realised.n:,} labels", value, "", interval
+        return f"Accuracy, {last(horizon)}", value, "", f"{interval}, {horizon.realised.n:,} labels"
     value, interval = told(horizon.estimated.accuracy)
-    return "Accuracy, estimated", value, "", interval
+    return f"Accuracy, {last(horizon)}", value, "", f"{interval}, estimated"
 
 
 def _card(name: str, value: str, colour: str, beside: str) -> str:
