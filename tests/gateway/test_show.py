@@ -345,6 +345,24 @@ def test_the_page_stands_alone_and_shows_every_column(home, tmp_path):
     assert policy.startswith("default-src 'none'")
 
 
+def test_pictures_of_drift_hold_the_numbers(home):
+    """PSI over time by column, and the share of every bar."""
+    shown, page = json.loads(run("cancer", "--json").output), read(home)
+    course = np.array([point["psi"]["<moved>"] for point in shown["course"]])
+    points = next(attrs["points"] for tag, attrs in page.tags if tag == "polyline" and attrs["class"] == "s0")
+    x, y = np.array([point.split(",") for point in points.split()], dtype=float).T
+    assert x == pytest.approx(np.linspace(0, 600, 6), abs=0.1)
+    assert 100 - y == pytest.approx(100 * course / course.max(), abs=0.01)
+    bars = [(attrs["class"], float(attrs["height"])) for tag, attrs in page.tags if tag == "rect"]
+    moved = next(column["groups"] for column in shown["columns"] if column["name"] == "<moved>")
+    most = max(max(group["reference"], group["current"]) for group in moved)
+    assert bars[: 2 * len(moved)] == [
+        (kind, pytest.approx(100 * group[part] / most, abs=0.051))
+        for group in moved
+        for kind, part in (("before", "reference"), ("now", "current"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
