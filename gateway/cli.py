@@ -106,7 +106,7 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
     except (GatewayError, StoreError, UnreadableCountsError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if html is not None:
-        html.write_text(page(history))
+        html.write_text(page(history), encoding="utf-8")
     show(history, as_json=as_json)
     sys.exit(3 if history.report.severity != "none" else 0)
 

@@ -60,8 +60,9 @@ line.frame { stroke: var(--line); stroke-width: 1; } line.interval { stroke: var
 @media (max-width: 40rem) { section { padding: .8rem; } th, td { padding: .3rem .45rem; } .long { min-width: 11rem; }
   th:first-child, td:first-child { min-width: 7rem; max-width: 8.5rem; white-space: normal;
     overflow-wrap: break-word; } }
-@media print { body { padding: 0; max-width: none; font-size: 11px; } nav { display: none; }
+@media print { :root { --ground: #fff; font-size: 11px; } body { padding: 0; max-width: none; font-size: 11px; }
+  nav { display: none; }
   section { break-inside: auto; } h2, h3 { break-after: avoid; } tr, .pair > div { break-inside: avoid; }
-  .wide { overflow: visible; } th, td { padding: .2rem .3rem; } .long { min-width: 0; }
+  .wide { overflow: visible; } th, td { padding: .2rem .3rem; white-space: normal; } .long { min-width: 0; }
   * { print-color-adjust: exact; } }
 """
