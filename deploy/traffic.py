@@ -31,7 +31,7 @@ class TrafficResult(msgspec.Struct, frozen=True, kw_only=True):
 
     sent: int
     failed: int
-    worst_severity: str
+    severity: str
     """The worst that the monitor said while the traffic ran."""
     drifted: list[str]
     """Features that its last verdict names."""
@@ -77,7 +77,7 @@ def send(
     """
     rng = np.random.default_rng(seed)
     connection = http.client.HTTPConnection(host, port, timeout=10)
-    total, failed, worst = int(rate * seconds), 0, "none"
+    total, failed, severity = int(rate * seconds), 0, "none"
     named: list[str] = []
     named_after: float | None = None
     started, since = time.monotonic(), (time.time() // EPOCH_S + 1) * EPOCH_S
@@ -92,7 +92,7 @@ def send(
             elapsed = time.monotonic() - started
             verdict = _verdict(connection, model, horizon_s)
             report(elapsed, verdict)
-            worst = max(worst, verdict["severity"], key=["none", "warning", "critical"].index)
+            severity = verdict["severity"]
             drifted = [feature["name"] for feature in verdict["features"] if feature["drift"]]
             if drifted != named:
                 named, named_after = drifted, elapsed
@@ -100,7 +100,7 @@ def send(
     return TrafficResult(
         sent=total,
         failed=failed,
-        worst_severity=worst,
+        severity=severity,
         drifted=named,
         named_after_s=named_after if named else None,
     )
