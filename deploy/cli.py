@@ -130,9 +130,9 @@ def demo(context: click.Context, *, host: str, port: int, workers: int, once: bo
 def traffic(*, drift: bool, host: str, port: int, rate: float, seconds: float, seed: int, as_json: bool) -> None:
     """Send held-out rows to the running demo and tell what the drift monitor says.
 
-    Exit code 0: the last verdict is as it should be (with --drift: exactly the shifted features are named); those before
-    it are thirty looks at one sample, of which chance may colour one. 1: it is not, or a request failed. 2: the demo
-    does not run.
+    Exit code 0: the last verdict is as it should be (with --drift: exactly the shifted features are named); those
+    before it are thirty looks at one sample, of which chance may colour one. 1: it is not, or a request failed. 2: the
+    demo does not run.
     """
     from deploy.demo import MODEL, heldout_path
     from deploy.traffic import SHIFTED, read_rows, send, shift

@@ -32,7 +32,7 @@ class TrafficResult(msgspec.Struct, frozen=True, kw_only=True):
     sent: int
     failed: int
     severity: str
-    """The worst that the monitor said while the traffic ran."""
+    """Of its last verdict."""
     drifted: list[str]
     """Features that its last verdict names."""
     named_after_s: float | None
