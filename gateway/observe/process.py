@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import signal
 import threading
 import time
@@ -41,6 +42,8 @@ _log = logging.getLogger("hotgate.observe")
 
 PASS_S: Final = 2.0
 """Pause between two passes."""
+NICE: Final = 10
+"""How far behind the workers it stands where they share a core: nobody waits for it."""
 
 
 class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +173,7 @@ def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     begin(parent)
+    os.nice(NICE)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         if not _locked(lock.fileno(), stop):

@@ -88,6 +88,7 @@ def test_the_observer_folds_and_its_death_costs_nothing(tmp_path, linear, cancer
         wait_until(lambda: _all_folded(shared), deadline_s=20, what="folded files")
         assert _rows(server) == 20
         first = wait_until(server.observer, what="an observer")
+        assert os.getpriority(os.PRIO_PROCESS, first) > os.getpriority(os.PRIO_PROCESS, server.workers()[0])
         os.kill(first, signal.SIGKILL)
         assert server.predict(json.dumps({"features": cancer[0][0].tolist()}).encode())[0] == 200
         leave(shared, reference, time.time() // 10 * 10 - 1200, 5)
