@@ -327,8 +327,8 @@ class DriftMonitor:
     def _close(self) -> None:
         while self._closing:
             feed = self._closing.popleft()
-            self._losses.let_go(feed)
             try:
                 feed.close()
             except Exception:  # noqa: BLE001 - as above
                 _log.exception("the last count failed")
+            self._losses.let_go(feed)  # what the last count lost, too

@@ -257,6 +257,22 @@ def test_what_a_worker_loses_is_told_to_the_observer_while_it_runs(monitor, feed
     assert list((tmp_path / "losses").iterdir()) == []
 
 
+def test_what_the_last_count_of_a_generation_loses_is_told_too(monitor, tmp_path):
+    """The prediction log may refuse the last rows of one that is let go."""
+
+    class Last:
+        sha256, dropped, unlogged, unshared = "a" * 64, 0, 0, 0
+
+        def close(self):
+            self.unlogged = 5
+
+    monitor._closing.append(Last())
+    monitor._close()
+    monitor._losses.tell([])
+    ((_, found),) = read_losses(tmp_path / "losses", time.time())
+    assert found == Losses(unlogged={"a" * 64: 5})
+
+
 def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):
     """At most every five seconds; what stays so, every minute; none are news only after some."""
     now, one = [1000.0], SimpleNamespace(sha256="a", dropped=0, unlogged=0, unshared=0)
