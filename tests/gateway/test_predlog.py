@@ -76,7 +76,8 @@ class Observing:
     def look(self):
         """One pass."""
         self.intake.look()
-        self.keeper.look()
+        self.keeper.merge()
+        self.keeper.retain()
 
 
 def files(monitor, sha256=A):
@@ -332,6 +333,22 @@ def test_without_room_nothing_is_lost(tmp_path, clock, monkeypatch):
     assert logged(tmp_path) == ["one"]
 
 
+def test_what_is_too_old_goes_also_while_nothing_can_be_taken_in(tmp_path, clock, monkeypatch):
+    """Else a disk that is full would stay so."""
+    leave(tmp_path, clock, ["old"])
+    observer = Observer(tmp_path, MonitorSettings(log_keep_days=0.5), clock)
+    observer.look()
+    clock.now += 43_201
+    leave(tmp_path, clock, ["new"])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predlog, "publish", full)
+    assert "No space left" in observer.look().problems["predictions"]
+    assert files(tmp_path) == []
+
+
 def test_the_observer_keeps_the_log_by_its_settings_and_says_what_is_wrong(tmp_path, clock, monkeypatch):
     """What was dropped is counted in its status; a full disk is a problem, and none any more when there is room."""
     leave(tmp_path, clock, ["old"])
@@ -431,7 +448,8 @@ def rows(monitor):
 def look(monitor, at):
     keeper = PredictionKeeper(monitor, keep_s=1e6, keep_bytes=2**30, clock=lambda: at)
     Intake(monitor, [keeper.take], lambda: at).look()
-    keeper.look()
+    keeper.merge()
+    keeper.retain()
 
 def kill_at(step):
     seen = 0
