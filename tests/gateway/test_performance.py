@@ -20,6 +20,7 @@ from gateway.observe.judging import FIRST_ROWS, HORIZONS_S, REFRESH_S, REPORT_S,
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.performance_source import Limits, PerformanceSource
 from gateway.observe.settings import MonitorSettings
+from gateway.observe.truth import Truth
 from gateway.performance import FILE, Performances, read_performances, select
 from gateway.predictions import FrameHead, pack_frame, read_frame
 
@@ -316,6 +317,23 @@ def test_rows_of_the_prediction_log_are_taken_with_the_classes_of_their_file(tmp
     assert keeper.look() is None
     (report,) = keeper.reports
     assert (report.labels, report.horizons[0].estimated.n) == (list(signature.labels), 50)
+    keeper.close()
+
+
+def test_only_a_damaged_file_is_put_aside(tmp_path, monkeypatch):
+    """What sqlite refuses for another reason must not cost all labels."""
+    keeper = PerformanceKeeper(tmp_path, MonitorSettings(), lambda: NOW, detectors=dict)
+    assert keeper.look() is None
+
+    def twice(truth):
+        truth.store.tell("INSERT INTO consumed VALUES (?, ?)", [("one", NOW)] * 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Truth, "look", twice)
+        with pytest.raises(OSError, match="UNIQUE"):
+            keeper.look()
+    assert keeper.look() is None
+    assert not list(tmp_path.glob("*.bad"))
     keeper.close()
 
 
