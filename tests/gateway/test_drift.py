@@ -13,6 +13,7 @@ import pytest
 from harness import wait_until
 
 from gateway import drift, losses
+from gateway import feed as feeds
 from gateway.counts import ModelCounts
 from gateway.drift import DriftMonitor
 from gateway.errors import NotFound
@@ -88,13 +89,13 @@ def test_predicted_classes_are_judged_with_the_rows(feed):
 
 def test_a_full_chunk_drops_a_batch_and_says_how_many_rows(feed):
     """Scoring never waits for the monitor; what was dropped is counted, the rest is judged."""
-    assert feed.put(*block(drift._CHUNK_ROWS - 10)) == 0
+    assert feed.put(*block(feeds._CHUNK_ROWS - 10)) == 0
     assert feed.put(*block(25)) == 25
     assert feed.put(*block(10)) == 0
     assert feed.put(*block(3)) == 3
     feed.count()
     assert feed.put(*block(3)) == 0
-    assert feed.verdict().drift.n == drift._CHUNK_ROWS + 3
+    assert feed.verdict().drift.n == feeds._CHUNK_ROWS + 3
 
 
 def test_the_largest_batch_has_room(monitor, model):

@@ -13,8 +13,9 @@ import pytest
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
 from gateway.course import Courses, step_seconds
-from gateway.drift import DriftMonitor, NoFeed
+from gateway.drift import DriftMonitor
 from gateway.errors import NotFound
+from gateway.feed import NoFeed
 from gateway.histogram import histogram_past, histogram_serving
 from gateway.metrics import RUN_SECONDS
 from gateway.observer import GenerationTally
