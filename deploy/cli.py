@@ -125,7 +125,7 @@ def demo(context: click.Context, *, host: str, port: int, workers: int, once: bo
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="And its port.")
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(1, 1000), help="Requests a second.")
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(1, 3600), help="How long.")
-@click.option("--seed", default=0, show_default=True, help="Which rows are drawn.")
+@click.option("--seed", default=0, show_default=True, help="In which order rows are sent.")
 @_JSON
 def traffic(*, drift: bool, host: str, port: int, rate: float, seconds: float, seed: int, as_json: bool) -> None:
     """Send held-out rows to the running demo and tell what the drift monitor says.

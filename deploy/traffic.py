@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import http
 import http.client
+import itertools
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -68,9 +69,11 @@ def send(
     seed: int,
     report: Callable[[float, dict[str, Any]], None],
 ) -> TrafficResult:
-    """Send rows, drawn with replacement, on a fixed schedule; ask every two seconds for the verdict on these alone.
+    """Send rows over and over on a fixed schedule; ask every two seconds for the verdict on these alone.
 
-    What was counted before stays out: the first ten-second epoch that is asked about begins after the start.
+    All of them in a random order, then all in another one: few rows drawn with replacement are off in what comes more
+    often than the rest, and after hundreds of draws that is no chance any more but drift. What was counted before stays
+    out: the first ten-second epoch that is asked about begins after the start.
 
     Raises:
         OSError: the server cannot be reached.
@@ -81,7 +84,8 @@ def send(
     named: list[str] = []
     named_after: float | None = None
     started, since = time.monotonic(), (time.time() // EPOCH_S + 1) * EPOCH_S
-    for number, pick in enumerate(rng.integers(len(rows), size=total)):
+    order = itertools.chain.from_iterable(rng.permutation(len(rows)) for _ in itertools.count())
+    for number, pick in enumerate(itertools.islice(order, total)):
         wait = started + number / rate - time.monotonic()
         if wait > 0:
             time.sleep(wait)  # the schedule of an open loop

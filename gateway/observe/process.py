@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -29,7 +30,7 @@ from gateway.store import replace_file
 from monitoring.alarm import AlarmRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gateway.observe.base import Sink, Source
@@ -103,18 +104,15 @@ class Observer:
         replaced = 0
         problems: dict[str, str] = {}
         for folder in folders:
-            try:
+            with self._apart(folder.name, problems, "counts are not folded: "):
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
-            except OSError as error:
-                problems[folder.name] = f"counts are not folded: {error}"
         for name, part in (("predictions", self._keep_predictions), ("labels", self._performance.look)):
-            try:
+            with self._apart(name, problems):
                 problem = part()
-            except OSError as error:
-                problem = str(error)
-            if problem is not None:
-                problems[name] = problem
-        problems.update(self._alerter.look())
+                if problem is not None:
+                    problems[name] = problem
+        with self._apart("alarms", problems):
+            problems.update(self._alerter.look())
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
         self._told = problems
@@ -131,6 +129,18 @@ class Observer:
             _log.error("%s", error)
         return status
 
+    @contextlib.contextmanager
+    def _apart(self, name: str, problems: dict[str, str], lack: str = "") -> Iterator[None]:
+        """Note what a part of a pass cannot do, so that the other parts go on."""
+        try:
+            yield
+        except OSError as error:
+            problems[name] = f"{lack}{error}"
+        except Exception as error:  # noqa: BLE001 - the root of each part: whatever it met, the others go on
+            problems[name] = f"{lack}{error!r}"
+            if name not in self._told:
+                _log.exception("%s: what went wrong", name[:40])
+
     def _keep_predictions(self) -> str | None:
         """Bring the prediction log up to date, once there is something for it; returns what is wrong."""
         if self._log is None:
@@ -141,8 +151,11 @@ class Observer:
             except ImportError as error:
                 return f"{error}; to have a prediction log: pip install 'hotgate[monitor]'"
         intake, keeper = self._log
-        intake.look()
-        keeper.look()
+        try:
+            intake.look()
+            keeper.merge()
+        finally:
+            keeper.retain()  # also where a full disk is what holds up the others
         return intake.problem
 
     def _open_log(self) -> tuple[Intake, PredictionKeeper]:
