@@ -140,8 +140,8 @@ def test_the_page_stands_alone_and_shows_every_column(home, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("nobody",), "no model 'nobody' served"),
-        (("cancer", "--version", "9"), "cancer version 9 was never served here"),
+        (("nobody",), "no model 'nobody' served here, but cancer"),
+        (("cancer", "--version", "9"), "cancer version 9 was never served here, but 1, 2"),
         (("cancer", "--since", "soon"), "a duration is a number and one of s, m, h, d, such as 6h, not 'soon'"),
         (("cancer", "--since", "30d"), "horizon_s must be 10 to 604800, not 2.592e+06"),
     ],

@@ -25,7 +25,7 @@ export function showAlerts(alerts, model) {
       el("span", { className: "evidence" }, [evidence, alert.text].filter(Boolean).join(". ")));
   });
   byId("alerts").replaceChildren(...(lines.length ? lines : [el("p", { className: "hint" },
-    "None. Alerts come of closed windows, 15 minutes each, two breaches in a row; hotgate.toml [monitor] sets both.")]));
+    "None. Drift is judged on closed windows: [monitor] in hotgate.toml says how long they are, and how many in a row make an alert.")]));
 }
 
 // A figure is a value with its interval, or the reason why there is none.
