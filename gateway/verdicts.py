@@ -142,11 +142,11 @@ def _never_served(root: Path, model: str, version: str | None) -> str:
         return f"{model} version {version} was never served here, but {_some(versions)}"
     folders = root.iterdir() if root.is_dir() else ()
     models = {served.model for folder in folders for served in ModelCounts(folder).served()}
-    return f"no model {model!r} served here, but {_some(models)}"
+    return f"no model {model!r} served here, " + (f"but {_some(models)}" if models else "nor any other")
 
 
 def _some(names: set[str]) -> str:
-    return ", ".join(sorted(names)[:10]) + (", …" if len(names) > 10 else "") or "none did"
+    return ", ".join(sorted(names)[:10]) + (", …" if len(names) > 10 else "")
 
 
 def checked_horizon(given: float) -> float:

@@ -155,3 +155,10 @@ def test_what_cannot_be_shown_is_told(home, arguments, text):
 def test_durations():
     """In the four units that people use."""
     assert [seconds_of(text) for text in ("90s", "15m", "1.5h", "7d")] == [90, 900, 5400, 604_800]
+
+
+def test_a_home_in_which_nothing_served_says_so(tmp_path, monkeypatch):
+    """Rather than a list of no models."""
+    monkeypatch.setenv("HOTGATE_HOME", str(tmp_path))
+    done = run("cancer")
+    assert (done.exit_code, done.output) == (1, "Error: no model 'cancer' served here, nor any other\n")
