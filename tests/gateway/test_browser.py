@@ -188,7 +188,7 @@ def test_an_empty_page_says_what_to_do_and_that_works(page, live):
     assert address == f"{live.url}predict/cancer"
     assert live.server.predict(body.encode(), "/predict/cancer")[0] == 200
     page.until("() => document.getElementById('empty').hidden")
-    assert page.text("#severity") == "–"  # one row is no reason to be calm
+    assert page.text("#severity") == "\u2013"  # one row is no reason to be calm
     assert "closed windows" in page.text("#alerts")
     assert "/feedback" in page.text("#performance")
 
