@@ -126,7 +126,7 @@ class Observer:
         try:
             replace_file(self._folder / "observer.json", msgspec.json.encode(status), durable=False)
         except OSError as error:
-            _log.error("%s", error)
+            _log.error("observer.json cannot be written: %s", error)
         return status
 
     @contextlib.contextmanager
