@@ -84,24 +84,26 @@ def serve(host: str, port: int, workers: int, files: tuple[str, ...], *, no_sync
 @click.argument("name")
 @click.option("--version", help="A version that served here; default: the one that began to serve last.")
 @click.option("--since", default="1h", show_default=True, help="How far back: 90s, 15m, 6h, 7d; up to 7 days.")
-@click.option("--json", "as_json", is_flag=True, help="Print verdict, histograms and course as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write a report, one file alone.")
 def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Path | None) -> None:
-    """Show whether a model's data has drifted.
+    """Show whether a model's data has drifted, how good it is by its labels, its alerts and its versions.
 
-    Reads what the workers of this home have counted; none needs to run. Exit code 0: no drift. 3: drift. 1: there is
+    Reads what the server of this home has left on disk; none needs to run. Exit code 0: no drift. 3: drift. 1: there is
     nothing to show.
     """
     from gateway.counts import EPOCH_S, UnreadableCountsError
     from gateway.errors import GatewayError
     from gateway.observe.history import history_of
-    from gateway.observe.show import page, seconds_of, show
+    from gateway.observe.report import page
+    from gateway.observe.show import seconds_of, show
+    from gateway.store import StoreError
     from gateway.verdicts import checked_horizon
 
-    root, now = hotgate.home() / "monitor" / "counts", time.time() // EPOCH_S * EPOCH_S
+    now = time.time() // EPOCH_S * EPOCH_S
     try:
-        history = history_of(root, name, version, checked_horizon(seconds_of(since)), now)
-    except (GatewayError, UnreadableCountsError, ValueError) as error:
+        history = history_of(hotgate.home(), name, version, checked_horizon(seconds_of(since)), now)
+    except (GatewayError, StoreError, UnreadableCountsError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if html is not None:
         html.write_text(page(history))
