@@ -31,7 +31,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         effect = "" if self.impact is None else f", score {self.impact:+.2g}"
-        return f"{self.name} ({self.statistic} {self.value:.3g}{effect})"
+        return f"{self.name} ({self.statistic} {self.value:.3g}, limit {self.threshold:.3g}{effect})"
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ def words(alert: Alert) -> str:
     """Say it in one line, for people."""
     who = f" of {alert.model}" + (f" version {alert.version}" if alert.version else "") if alert.model else ""
     kind = alert.kind.replace("_", " ") + (f" ({alert.about})" if alert.about else "")
-    since = datetime.fromtimestamp(alert.started_at, UTC).isoformat()
+    since = datetime.fromtimestamp(alert.started_at, UTC).isoformat(timespec="seconds")
     rests_on = ", ".join(map(str, alert.evidence))
     line = f"{alert.state}: {alert.severity} {kind}{who} since {since}" + (f": {rests_on}" if rests_on else "")
     return f"{line}. {alert.text}" if alert.text else line

@@ -123,6 +123,8 @@ def export(name: str, out: Path, version: str | None, since: str | None, *, labe
     For `hotgate train --data FILE --target label --set "data.ignore=[request_id, row, time, version]"`. Rows of the
     last seconds may not be in the log yet. Exit code 1: there is nothing to write, or it cannot be written.
     """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise click.ClickException("the prediction log needs pyarrow: pip install 'hotgate[monitor]'")
     from gateway.observe.export import Wanted, WantedError, export
     from gateway.observe.labels import labels_for
     from gateway.observe.segments import DamagedSegmentError

@@ -134,7 +134,9 @@ class FeedbackLog:
             NoRoom: none is kept.
         """
         if given and not self._spool.append(_encode(_Frame(self._clock(), given))):
-            raise NoRoom("labels cannot be kept now, and none of these was: send them again later")
+            raise NoRoom(
+                "labels cannot be kept now, and none of these was (no room, or no observer): send them again later"
+            )
 
     def rotate(self) -> None:
         """Hand over what is old enough; called now and then."""

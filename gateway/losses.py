@@ -86,7 +86,8 @@ class LossFile:
     def let_go(self, one: Counted) -> None:
         """Keep the numbers of a generation that is no longer told."""
         for name, gone in self._gone.items():
-            gone[one.sha256] += getattr(one, name)
+            if rows := getattr(one, name):
+                gone[one.sha256] += rows
 
     def tell(self, generations: Iterable[Counted]) -> None:
         """Write what has changed, if it is time; where that is not possible, nothing is said."""

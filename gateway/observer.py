@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gateway.columns import ColumnRows
-    from gateway.drift import Feed
+    from gateway.feed import Feed
     from gateway.series import Family, Versions, VersionSeries
     from gateway.tickets import Member
     from monitoring import Reference

@@ -105,9 +105,15 @@ class Spool:
             return True
 
     def rotate(self) -> None:
-        """Close a file that is old enough; called now and then, also while nothing is appended."""
-        with self._lock:
-            self._rotate()
+        """Close a file that is old enough; called now and then, also while nothing is appended.
+
+        Does not wait for an append on a slow disk: an event loop may call it, and another call will come.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._rotate()
+            finally:
+                self._lock.release()
 
     def close(self) -> None:
         """Let the current file go to whoever consumes it; another append begins a new one."""

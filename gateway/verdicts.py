@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.counts import find_counts
+from gateway.counts import ModelCounts, find_counts, find_versions
 from gateway.errors import BadRequest, NotFound
 from monitoring import FeatureDrift, RowCounter, add_newest, judge
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.counts import ModelCounts, Served
+    from gateway.counts import Served
     from gateway.generation import Generation
     from monitoring import Counts, ModelDrift, Reference, Span
 
@@ -132,8 +132,21 @@ def find_past(root: Path, model: str, version: str | None) -> tuple[Served, Mode
     """
     found = find_counts(root, model, version)
     if found is None:
-        raise NotFound(f"{model} version {version} was never served here" if version else f"no model {model!r} served")
+        raise NotFound(_never_served(root, model, version))
     return found
+
+
+def _never_served(root: Path, model: str, version: str | None) -> str:
+    versions = {served.version for served, _ in find_versions(root, model)}
+    if versions:
+        return f"{model} version {version} was never served here, but {_some(versions)}"
+    folders = root.iterdir() if root.is_dir() else ()
+    models = {served.model for folder in folders for served in ModelCounts(folder).served()}
+    return f"no model {model!r} served here, " + (f"but {_some(models)}" if models else "nor any other")
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:10]) + (", …" if len(names) > 10 else "")
 
 
 def checked_horizon(given: float) -> float:

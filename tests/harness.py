@@ -49,15 +49,15 @@ class Served:
 
     def children(self) -> list[int]:
         """Process ids of its children: the workers, the observer, and the sidecar if there is one."""
-        found = []
-        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread ended meanwhile
-                found += map(int, task.read_text().split())
-        return found
+        return _children(self.process.pid, "*")
 
     def workers(self) -> list[int]:
-        """Process ids of its workers, which are forked: their command line is its own."""
-        return [pid for pid in self.children() if _command_line(pid) == _command_line(self.process.pid)]
+        """Process ids of its workers, which its main thread forks: their command line is its own.
+
+        So is, for a moment, that of what another thread starts: the observer or the sidecar, before it is executed.
+        """
+        main = self.process.pid
+        return [pid for pid in _children(main, str(main)) if _command_line(pid) == _command_line(main)]
 
     def observer(self) -> int | None:
         """Process id of the observer, once it runs."""
@@ -66,6 +66,15 @@ class Served:
     def text(self) -> str:
         """What it has logged."""
         return self.log.read_text()
+
+
+def _children(pid, thread):
+    """Process ids of the children of one thread of a process, or of all."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob(f"{thread}/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread ended meanwhile
+            found += map(int, task.read_text().split())
+    return found
 
 
 def _command_line(pid):

@@ -270,7 +270,7 @@ def test_everything_that_the_demo_prints_works_as_printed(folder, tmp_path):
         calm, drift = _both_minutes(commands["demo traffic"], commands["demo traffic --drift"], folder, tmp_path)
         assert calm["failed"] == 0
         assert calm["sent"] == 3000
-        assert (calm["worst_severity"], calm["drifted"]) == ("none", [])
+        assert (calm["severity"], calm["drifted"]) == ("none", [])
         assert drift["failed"] == 0
         assert sorted(drift["drifted"]) == ["mean smoothness", "mean texture"]
         assert drift["named_after_s"] <= 60

@@ -38,8 +38,8 @@ def scenarios(
     open: latency at half and four fifths of the maximum; models: what a forest or boosting costs; swap-p99: what
     clients feel of a swap; overload: three times the maximum; scaling: a second worker; memory: a further one;
     garbage: what Python's collector adds, as it is and as the gateway sets it; monitoring: what counting and logging
-    cost. Servers on one core, the generator on another, which should have nothing else to do; about twenty minutes
-    for all. Exit code 1: a request failed that
+    cost; wide: what they take with a thousand features. Servers on one core, the generator on another, which should
+    have nothing else to do; about twenty minutes for all. Exit code 1: a request failed that
     must not, or a figure could not be taken. 2: an argument is impossible.
     """
     from benchmarks.errors import BenchError

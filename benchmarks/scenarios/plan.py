@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.subject import Subject
     from gateway.store_writer import StoreWriter
 
-__all__ = ["STORE", "ScenarioPlan", "checked", "maximum", "publish", "served", "stocked"]
+__all__ = ["STORE", "ScenarioPlan", "checked", "maximum", "publish", "publish_all", "served", "stocked"]
 
 STORE = (*SERVE, "--no-sync")
 """The gateway on a store that is somebody else's affair: `rig.server(*STORE, "--port", home=…)`."""
@@ -49,6 +49,9 @@ class ScenarioPlan(msgspec.Struct, frozen=True, kw_only=True):
     swap_trees: tuple[int, int] = (200, 500)
     """Of the forests that take turns."""
     starts: int = 3
+    wide_models: int = 3
+    wide_features: int = 1000
+    wide_requests: int = 30
     voids_max: int = 6
     """Pairs that are measured again because the generator missed its schedule; one more and there is no figure."""
     seed: int = 42
@@ -107,3 +110,8 @@ def stocked(home: Path, *files: Path) -> Iterator[tuple[StoreWriter, list[str]]]
 def publish(writer: StoreWriter, version: str, sha256: str) -> None:
     """What the sidecar does when a version is promoted."""
     writer.publish({NAME: ModelRoles(champion=Entry(version=version, sha256=sha256))})
+
+
+def publish_all(writer: StoreWriter, files: Mapping[str, str]) -> None:
+    """Version 1 of several models, by name and SHA-256."""
+    writer.publish({name: ModelRoles(champion=Entry(version="1", sha256=sha256)) for name, sha256 in files.items()})

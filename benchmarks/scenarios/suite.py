@@ -23,6 +23,7 @@ _MODULES = {
     "memory": "memory",
     "garbage": "garbage",
     "monitoring": "monitoring",
+    "wide": "wide",
 }
 NAMES = tuple(_MODULES)
 """In the order in which they are measured."""

@@ -78,6 +78,7 @@ class Alerter:
             after = breaches[key] = self._tell(before, before.end(now) if unheard else before, outboxes)
             if after == Breach() or (after.alert is None and now - after.until >= KEEP_S):
                 del breaches[key]
+        self._heard = {key: at for key, at in self._heard.items() if key in breaches}
         self._keep(Book(breaches=breaches, outboxes=outboxes), problems)
         for sink in self._delivery.sinks:
             problem = self._deliver(sink, problems)

@@ -38,6 +38,7 @@ REPORT_SHARE: Final = 0.05
 REFRESH_S: Final = 60.0
 """Longest time between two: horizons move on while nothing comes."""
 VERSIONS_MAX: Final = 50
+"""Most versions that are reported on."""
 
 _JOINED: Final = "SELECT predicted, truth, probabilities FROM labels WHERE version = ? AND state = 'joined'"
 _NEWEST: Final = f"{_JOINED} ORDER BY predicted DESC LIMIT ?"
@@ -83,16 +84,21 @@ class Judging:
             return
         self._made_at, began = now, time.perf_counter()
         touched = set(self._truth.touched)
-        reports = dict(self._reports)
-        for version in self._truth.store.versions:
-            if version in touched or version in reports:
-                reports[version] = self._report(version, now)
-        newest = sorted(reports.items())[-VERSIONS_MAX:]
-        self._reports = {version: report for version, report in newest if _has_rows(report)}
+        asked = [version for version in self._active() if version in touched or version in self._reports]
+        reports = {version: self._report(version, now) for version in asked}
+        self._reports = {version: report for version, report in reports.items() if _has_rows(report)}
         found = Performances(time=now, feedback=self._truth.feedback(), models=self.reports)
         replace_file(self._path, msgspec.json.encode(found), durable=False)
         self._truth.touched -= touched
         self._pause_s = max(REPORT_S, (time.perf_counter() - began) / REPORT_SHARE)
+
+    def _active(self) -> list[int]:
+        """The versions that scored last, by number; the oldest of very many are left out."""
+        store = self._truth.store
+        scored = dict.fromkeys(store.versions, 0.0)
+        for segment in store.segments.values():
+            scored[segment.version] = max(scored[segment.version], segment.until)
+        return sorted(sorted(scored, key=lambda version: (scored[version], version))[-VERSIONS_MAX:])
 
     def _report(self, number: int, now: float) -> PerformanceReport:
         version = self._truth.store.versions[number]

@@ -28,6 +28,7 @@ __all__ = ["PerformanceKeeper"]
 _log = logging.getLogger("hotgate.truth")
 
 _DAY_S = 86_400.0
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class PerformanceKeeper:
@@ -103,9 +104,9 @@ class PerformanceKeeper:
             if self._opened is None:
                 self._opened = self._open()
             yield self._opened
-        except sqlite3.OperationalError as error:
-            raise OSError(f"truth.sqlite: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF not in _DAMAGED:
+                raise OSError(f"truth.sqlite: {error}") from error
             self.close()
             self._put_aside()
             raise OSError(f"truth.sqlite was damaged: {error}") from error

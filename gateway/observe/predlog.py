@@ -73,20 +73,31 @@ class PredictionKeeper:
             name = Segment(start, int(max(times)) + 1 - start, spool.replace("-", "."))
             publish(self._root / sha256, name, (table(batch.predictions, batch.signature) for batch in found))
 
-    def look(self) -> None:
-        """Merge, and remove what is too old; to be called when all that is closed in the spool was taken.
+    def merge(self) -> None:
+        """Make few segments of many; to be called when all that was closed in the spool has been taken.
 
         Raises:
             OSError: there is no room; nothing is lost, and it is tried again.
         """
-        folders = folders_in(self._root)
-        for folder in folders:
+        for folder in folders_in(self._root):
             try:
                 self._tidy(folder)
             except DamagedSegmentError as error:
                 _log.error("%s; it is put aside beside its folder", error)
                 error.path.rename(self._root / f"{folder.name}-{error.path.name}.bad")
-        self._retain(folders)
+
+    def retain(self) -> None:
+        """Remove what is too old, or too much.
+
+        Raises:
+            OSError: a segment cannot be removed.
+        """
+        paths = [(name.end, folder / str(name)) for folder in folders_in(self._root) for name in names_in(folder)]
+        total = 0
+        for end, path in sorted(paths, reverse=True):
+            total += path.stat().st_size
+            if self._clock() - end >= self._keep_s or total > self._keep_bytes:
+                path.unlink()
 
     def _tidy(self, folder: Path) -> None:
         names = names_in(folder)
@@ -99,14 +110,6 @@ class PredictionKeeper:
             merge(folder, group)
             _remove(folder, group)
         self._clean.add(folder)
-
-    def _retain(self, folders: list[Path]) -> None:
-        paths = [(name.end, folder / str(name)) for folder in folders for name in names_in(folder)]
-        total = 0
-        for end, path in sorted(paths, reverse=True):
-            total += path.stat().st_size
-            if self._clock() - end >= self._keep_s or total > self._keep_bytes:
-                path.unlink()
 
 
 def _remove(folder: Path, names: Iterable[Segment]) -> None:

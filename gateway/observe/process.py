@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
+import os
 import signal
 import threading
 import time
@@ -28,7 +30,7 @@ from gateway.store import replace_file
 from monitoring.alarm import AlarmRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gateway.observe.base import Sink, Source
@@ -41,6 +43,8 @@ _log = logging.getLogger("hotgate.observe")
 
 PASS_S: Final = 2.0
 """Pause between two passes."""
+NICE: Final = 10
+"""How far behind the workers it stands where they share a core: nobody waits for it."""
 
 
 class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,18 +104,15 @@ class Observer:
         replaced = 0
         problems: dict[str, str] = {}
         for folder in folders:
-            try:
+            with self._apart(folder.name, problems, "counts are not folded: "):
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
-            except OSError as error:
-                problems[folder.name] = f"counts are not folded: {error}"
         for name, part in (("predictions", self._keep_predictions), ("labels", self._performance.look)):
-            try:
+            with self._apart(name, problems):
                 problem = part()
-            except OSError as error:
-                problem = str(error)
-            if problem is not None:
-                problems[name] = problem
-        problems.update(self._alerter.look())
+                if problem is not None:
+                    problems[name] = problem
+        with self._apart("alarms", problems):
+            problems.update(self._alerter.look())
         for name in problems.keys() - self._told.keys():
             _log.error("%s: %s", name[:40], problems[name])
         self._told = problems
@@ -125,8 +126,20 @@ class Observer:
         try:
             replace_file(self._folder / "observer.json", msgspec.json.encode(status), durable=False)
         except OSError as error:
-            _log.error("%s", error)
+            _log.error("observer.json cannot be written: %s", error)
         return status
+
+    @contextlib.contextmanager
+    def _apart(self, name: str, problems: dict[str, str], lack: str = "") -> Iterator[None]:
+        """Note what a part of a pass cannot do, so that the other parts go on."""
+        try:
+            yield
+        except OSError as error:
+            problems[name] = f"{lack}{error}"
+        except Exception as error:  # noqa: BLE001 - the root of each part: whatever it met, the others go on
+            problems[name] = f"{lack}{error!r}"
+            if name not in self._told:
+                _log.exception("%s: what went wrong", name[:40])
 
     def _keep_predictions(self) -> str | None:
         """Bring the prediction log up to date, once there is something for it; returns what is wrong."""
@@ -138,8 +151,11 @@ class Observer:
             except ImportError as error:
                 return f"{error}; to have a prediction log: pip install 'hotgate[monitor]'"
         intake, keeper = self._log
-        intake.look()
-        keeper.look()
+        try:
+            intake.look()
+            keeper.merge()
+        finally:
+            keeper.retain()  # also where a full disk is what holds up the others
         return intake.problem
 
     def _open_log(self) -> tuple[Intake, PredictionKeeper]:
@@ -170,6 +186,7 @@ def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     begin(parent)
+    os.nice(NICE)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         if not _locked(lock.fileno(), stop):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gateway.series import Family
 
 __all__ = ["Look", "Milliseconds", "VersionFigures", "figures_of", "look_at", "quantile"]
-
-_HISTOGRAMS: Final = (BATCH_ROWS, RUN_SECONDS, QUEUE_SECONDS)
 
 
 class Milliseconds(msgspec.Struct, frozen=True, kw_only=True):

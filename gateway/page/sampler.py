@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gateway.errors import NotFound
 from gateway.page.figures import VersionFigures, figures_of, look_at
 from gateway.store import ModelStore
 from gateway.verdicts import judge_serving
@@ -74,7 +75,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class DriftNow(msgspec.Struct, frozen=True, kw_only=True):
     """Event `drift`, of each model that serves: the verdict of `/monitor/drift`, without what takes room.
 
-    Lists hold the features in the model's order, then the score.
+    Lists hold the features in the model's order, then the score and the predicted class.
     """
 
     model: str
@@ -163,7 +164,10 @@ class Sampler:
             due, found = self._judged.get(generation.name, (0.0, None))
             if found is None or found.sha256 != generation.sha256 or self._clock() >= due:
                 started = self._clock()
-                found = _drift_now(judge_serving(generation, None))
+                try:
+                    found = _drift_now(judge_serving(generation, None))
+                except NotFound:  # `[gateway] monitoring` is false
+                    continue
                 due = self._clock() + (self._clock() - started) / DRIFT_SHARE
             judged[generation.name] = due, found
         self._judged = judged

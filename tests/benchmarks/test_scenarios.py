@@ -43,6 +43,9 @@ TINY = ScenarioPlan(
     swap_interval_s=0.8,
     swap_trees=(10, 20),
     starts=1,
+    wide_models=2,
+    wide_features=20,
+    wide_requests=2,
     voids_max=1_000,  # how punctual this machine is decides nothing
 )
 
@@ -96,7 +99,7 @@ def test_scenario_runs_on_real_servers(tmp_path, name):
     assert "WRAP" not in text
     scenario.draw(figures, tmp_path / "plots")
     drawn = {path.name for path in (tmp_path / "plots").glob("*")}
-    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory", "garbage", "monitoring"} else set())
+    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory", "garbage", "monitoring", "wide"} else set())
 
 
 def test_open_loop_compares_by_pairs():

@@ -247,6 +247,7 @@ def test_an_alarm_of_counts_that_are_gone_is_forgotten(world, tmp_path):
     world.now += WINDOW
     world.look()
     assert json.loads((tmp_path / "alarms.json").read_bytes())["breaches"] == {}
+    assert world.alerter._heard == {}
 
 
 def test_the_record_is_cut_and_still_leaves_out_what_it_has(tmp_path):

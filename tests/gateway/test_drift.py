@@ -13,6 +13,7 @@ import pytest
 from harness import wait_until
 
 from gateway import drift, losses
+from gateway import feed as feeds
 from gateway.counts import ModelCounts
 from gateway.drift import DriftMonitor
 from gateway.errors import NotFound
@@ -88,13 +89,13 @@ def test_predicted_classes_are_judged_with_the_rows(feed):
 
 def test_a_full_chunk_drops_a_batch_and_says_how_many_rows(feed):
     """Scoring never waits for the monitor; what was dropped is counted, the rest is judged."""
-    assert feed.put(*block(drift._CHUNK_ROWS - 10)) == 0
+    assert feed.put(*block(feeds._CHUNK_ROWS - 10)) == 0
     assert feed.put(*block(25)) == 25
     assert feed.put(*block(10)) == 0
     assert feed.put(*block(3)) == 3
     feed.count()
     assert feed.put(*block(3)) == 0
-    assert feed.verdict().drift.n == drift._CHUNK_ROWS + 3
+    assert feed.verdict().drift.n == feeds._CHUNK_ROWS + 3
 
 
 def test_the_largest_batch_has_room(monitor, model):
@@ -255,6 +256,22 @@ def test_what_a_worker_loses_is_told_to_the_observer_while_it_runs(monitor, feed
     wait_until(lambda: told({"a" * 64: 7, "b" * 64: 2}), what="a word on 9 lost rows")
     monitor.stop()
     assert list((tmp_path / "losses").iterdir()) == []
+
+
+def test_what_the_last_count_of_a_generation_loses_is_told_too(monitor, tmp_path):
+    """The prediction log may refuse the last rows of one that is let go."""
+
+    class Last:
+        sha256, dropped, unlogged, unshared = "a" * 64, 0, 0, 0
+
+        def close(self):
+            self.unlogged = 5
+
+    monitor._closing.append(Last())
+    monitor._close()
+    monitor._losses.tell([])
+    ((_, found),) = read_losses(tmp_path / "losses", time.time())
+    assert found == Losses(unlogged={"a" * 64: 5})
 
 
 def test_losses_are_written_when_they_change_and_now_and_then(tmp_path):

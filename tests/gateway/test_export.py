@@ -161,3 +161,10 @@ def test_the_command_says_what_it_wrote(tmp_path, monkeypatch):
     ):
         done = run(*arguments)
         assert (done.exit_code, message in done.output) == (1, True), done.output
+
+
+def test_without_pyarrow_the_export_says_what_to_install(tmp_path, monkeypatch):
+    """With exit code 1, not with a traceback."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    done = CliRunner().invoke(main, ["export", "m", "--out", str(tmp_path / "rows.csv")])
+    assert (done.exit_code, "pip install 'hotgate[monitor]'" in done.output) == (1, True), done.output

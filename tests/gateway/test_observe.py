@@ -18,6 +18,9 @@ from harness import serving, wait_until
 
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts
+from gateway.observe.alarms import Alerter
+from gateway.observe.folding import Folding
+from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.process import Observer, ObserverStatus
 from gateway.observe.settings import MonitorSettings
 from gateway.store import Entry, ModelRoles, ModelStore
@@ -88,6 +91,7 @@ def test_the_observer_folds_and_its_death_costs_nothing(tmp_path, linear, cancer
         wait_until(lambda: _all_folded(shared), deadline_s=20, what="folded files")
         assert _rows(server) == 20
         first = wait_until(server.observer, what="an observer")
+        assert os.getpriority(os.PRIO_PROCESS, first) > os.getpriority(os.PRIO_PROCESS, server.workers()[0])
         os.kill(first, signal.SIGKILL)
         assert server.predict(json.dumps({"features": cancer[0][0].tolist()}).encode())[0] == 200
         leave(shared, reference, time.time() // 10 * 10 - 1200, 5)
@@ -243,3 +247,25 @@ def test_a_breach_reaches_a_receiver_once_while_observers_are_killed(tmp_path, l
     ]
     assert {(alert["model"], alert["version"]) for alert in taken} == {("cancer", "file")}
     assert max(len(alert["evidence"]) for alert in taken) == 5
+
+
+def test_a_part_of_a_pass_that_breaks_down_stops_no_other(tmp_path, linear, monkeypatch, caplog):
+    """Whatever it met: it is told once with where it happened, and tried again."""
+    leave(ModelCounts(tmp_path / "counts" / "a"), linear.file.metadata.reference, 1_800_000_000.0, 3)
+    observer = Observer(tmp_path, MonitorSettings(), lambda: 1_800_000_100.0)
+
+    def broken(*_):
+        raise ValueError("what nobody thought of")
+
+    with monkeypatch.context() as patch:
+        for part in (Folding, PerformanceKeeper, Alerter):
+            patch.setattr(part, "look", broken)
+        for _ in range(2):
+            status = observer.look()
+    assert status.problems == {
+        "a": "counts are not folded: ValueError('what nobody thought of')",
+        "labels": "ValueError('what nobody thought of')",
+        "alarms": "ValueError('what nobody thought of')",
+    }
+    assert caplog.text.count("Traceback") == 3
+    assert observer.look().problems == {}

@@ -15,6 +15,7 @@ from gateway.counts import ModelCounts, Served
 from gateway.course import Courses, step_seconds
 from gateway.drift import DriftMonitor
 from gateway.errors import NotFound
+from gateway.feed import NoFeed
 from gateway.histogram import histogram_past, histogram_serving
 from gateway.metrics import RUN_SECONDS
 from gateway.observer import GenerationTally
@@ -366,6 +367,15 @@ def test_drift_is_the_apis_verdict_and_takes_a_tenth_of_the_time_at_most(tmp_pat
     assert judged.count(True) == 1
     assert judged.index(True) >= 2
     monitor.stop()
+
+
+def test_where_nothing_is_monitored_all_else_is_told(tmp_path, tallies, clock, linear):
+    """`monitoring = false` leaves the page its figures."""
+    generation = FakeGeneration(NoFeed(linear.file.metadata.reference))
+    sampler = Sampler(FakeWorker(tallies[0][0], generation), tmp_path / "store", tmp_path / "monitor", clock)
+    found = look(sampler)
+    assert found["drift"] == []
+    assert found["state"]["status"] == "ok"
 
 
 def test_what_is_wrong_is_told_in_words(tallies, tmp_path, clock):

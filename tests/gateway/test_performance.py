@@ -16,10 +16,11 @@ from gateway.errors import BadRequest, NotFound
 from gateway.observe import error_streams
 from gateway.observe.error_streams import river_detectors
 from gateway.observe.intake import Batch
-from gateway.observe.judging import FIRST_ROWS, HORIZONS_S, REFRESH_S, REPORT_S, Judging
+from gateway.observe.judging import FIRST_ROWS, HORIZONS_S, REFRESH_S, REPORT_S, VERSIONS_MAX, Judging
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.performance_source import Limits, PerformanceSource
 from gateway.observe.settings import MonitorSettings
+from gateway.observe.truth import Truth
 from gateway.performance import FILE, Performances, read_performances, select
 from gateway.predictions import FrameHead, pack_frame, read_frame
 
@@ -142,6 +143,17 @@ def test_a_version_without_rows_in_a_week_is_not_reported(stream):
     assert stream.judging.reports == []
     stream.go(5)
     assert stream.report().horizons[2].realised.n == 5
+
+
+def test_of_very_many_versions_those_that_scored_last_are_reported(stream):
+    """By when they scored, not by when they came: an old one may be the one that serves again."""
+    versions = [msgspec.structs.replace(VERSION, version=str(number)) for number in range(VERSIONS_MAX + 2)]
+    for version in [*versions, versions[0]]:
+        stream.world.now += 1
+        stream.world.predict([f"{stream.world.now}"], version=version, at=stream.world.now)
+    stream.judging.look()
+    reported = {report.version for report in stream.judging.reports}
+    assert reported == {version.version for version in versions} - {"1", "2"}
 
 
 def test_more_errors_are_concept_drift_until_they_are_back(stream):
@@ -305,6 +317,23 @@ def test_rows_of_the_prediction_log_are_taken_with_the_classes_of_their_file(tmp
     assert keeper.look() is None
     (report,) = keeper.reports
     assert (report.labels, report.horizons[0].estimated.n) == (list(signature.labels), 50)
+    keeper.close()
+
+
+def test_only_a_damaged_file_is_put_aside(tmp_path, monkeypatch):
+    """What sqlite refuses for another reason must not cost all labels."""
+    keeper = PerformanceKeeper(tmp_path, MonitorSettings(), lambda: NOW, detectors=dict)
+    assert keeper.look() is None
+
+    def twice(truth):
+        truth.store.tell("INSERT INTO consumed VALUES (?, ?)", [("one", NOW)] * 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Truth, "look", twice)
+        with pytest.raises(OSError, match="UNIQUE"):
+            keeper.look()
+    assert keeper.look() is None
+    assert not list(tmp_path.glob("*.bad"))
     keeper.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from converters.modelfile import Column, Signature
 from gateway.cli import _log_settings
 from gateway.observe import predlog, segments
 from gateway.observe.intake import Intake
+from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.predlog import PredictionKeeper
 from gateway.observe.process import Observer
 from gateway.observe.segments import ColumnNames, Segment, names_of, read
@@ -76,7 +79,8 @@ class Observing:
     def look(self):
         """One pass."""
         self.intake.look()
-        self.keeper.look()
+        self.keeper.merge()
+        self.keeper.retain()
 
 
 def files(monitor, sha256=A):
@@ -332,6 +336,49 @@ def test_without_room_nothing_is_lost(tmp_path, clock, monkeypatch):
     assert logged(tmp_path) == ["one"]
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_pass_that_dies_between_log_and_labels_doubles_nothing(tmp_path, clock, place):
+    """The log has the rows, the predictions that wait for labels have them not, or both have them: the next pass."""
+    leave(tmp_path, clock, ["one", "two"])
+
+    def die(*_):
+        raise OSError("killed")
+
+    def look(*more):
+        performance = PerformanceKeeper(tmp_path, MonitorSettings(), clock, detectors=dict)
+        keeper = PredictionKeeper(tmp_path, keep_s=1e6, keep_bytes=2**30, clock=clock)
+        takers = [keeper.take, performance.take]
+        takers[place:place] = more
+        try:
+            Intake(tmp_path, takers, clock).look()
+        finally:
+            performance.close()
+
+    with pytest.raises(OSError, match="killed"):
+        look(die)
+    look()
+    assert logged(tmp_path) == ["one", "two"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "truth.sqlite")) as truth:
+        assert truth.execute("SELECT sum(rows) FROM segments").fetchone() == (2,)
+    assert list((tmp_path / "spool/predictions").iterdir()) == []
+
+
+def test_what_is_too_old_goes_also_while_nothing_can_be_taken_in(tmp_path, clock, monkeypatch):
+    """Else a disk that is full would stay so."""
+    leave(tmp_path, clock, ["old"])
+    observer = Observer(tmp_path, MonitorSettings(log_keep_days=0.5), clock)
+    observer.look()
+    clock.now += 43_201
+    leave(tmp_path, clock, ["new"])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predlog, "publish", full)
+    assert "No space left" in observer.look().problems["predictions"]
+    assert files(tmp_path) == []
+
+
 def test_the_observer_keeps_the_log_by_its_settings_and_says_what_is_wrong(tmp_path, clock, monkeypatch):
     """What was dropped is counted in its status; a full disk is a problem, and none any more when there is room."""
     leave(tmp_path, clock, ["old"])
@@ -431,7 +478,8 @@ def rows(monitor):
 def look(monitor, at):
     keeper = PredictionKeeper(monitor, keep_s=1e6, keep_bytes=2**30, clock=lambda: at)
     Intake(monitor, [keeper.take], lambda: at).look()
-    keeper.look()
+    keeper.merge()
+    keeper.retain()
 
 def kill_at(step):
     seen = 0

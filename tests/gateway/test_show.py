@@ -366,8 +366,8 @@ def test_pictures_of_drift_hold_the_numbers(home):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("nobody",), "no model 'nobody' served"),
-        (("cancer", "--version", "9"), "cancer version 9 was never served here"),
+        (("nobody",), "no model 'nobody' served here, but cancer"),
+        (("cancer", "--version", "9"), "cancer version 9 was never served here, but 1, 2"),
         (("cancer", "--since", "soon"), "a duration is a number and one of s, m, h, d, such as 6h, not 'soon'"),
         (("cancer", "--since", "30d"), "horizon_s must be 10 to 604800, not 2.592e+06"),
     ],
@@ -381,3 +381,10 @@ def test_what_cannot_be_shown_is_told(home, arguments, text):
 def test_durations():
     """In the four units that people use."""
     assert [seconds_of(text) for text in ("90s", "15m", "1.5h", "7d")] == [90, 900, 5400, 604_800]
+
+
+def test_a_home_in_which_nothing_served_says_so(tmp_path, monkeypatch):
+    """Rather than a list of no models."""
+    monkeypatch.setenv("HOTGATE_HOME", str(tmp_path))
+    done = run("cancer")
+    assert (done.exit_code, done.output) == (1, "Error: no model 'cancer' served here, nor any other\n")

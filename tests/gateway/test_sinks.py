@@ -89,8 +89,9 @@ def test_others_are_told_in_their_own_words(world, receiver, tmp_path, kind):
     )
     if kind == "slack":
         assert (path, again) == ("/", [])
-        assert firing["text"].startswith("firing: critical data drift of cancer version 3 since 2027-01-15T08:15:00")
-        assert "a (psi " in firing["text"]
+        assert firing["text"].startswith("firing: critical data drift of cancer version 3 since 2027-01-15T08:15:00+")
+        assert ":00+00:00: a (psi " in firing["text"]
+        assert ", limit 0.2" in firing["text"]
         assert resolved["text"].startswith("resolved: ")
     else:
         assert path == "/api/v2/alerts"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,23 @@ def test_what_is_appended_is_read_once_the_file_is_closed(folder, clock):
     under_test.close()
     under_test.close()
     assert consume(folder) == [b"two"]
+
+
+def test_who_rotates_does_not_wait_for_an_append(folder, clock, monkeypatch):
+    """An event loop must not stand still because a disk does."""
+    under_test = spool(folder, clock)
+    waits = []
+
+    def slow(*_):
+        rotating = threading.Thread(target=under_test.rotate, daemon=True)
+        rotating.start()
+        rotating.join(5)
+        waits.append(rotating.is_alive())
+        raise OSError("slow, and then full")
+
+    monkeypatch.setattr(os, "writev", slow)
+    assert not under_test.append(b"one")
+    assert waits == [False]
 
 
 @pytest.mark.parametrize("step", [5.0, -1.0])

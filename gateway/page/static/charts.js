@@ -180,14 +180,15 @@ export function showFigures(state, chosen, drift) {
     if (times.length && state.time - times.at(-1) > 3) add(times.at(-1) + 1, null, null, null, null);
     add(state.time, all.rowsPerS, all.run?.p50 ?? null, all.run?.p99 ?? null, all.queue?.p99 ?? null);
   }
-  const verdict = drift ? (drift.severity === "none" ? "calm" : drift.severity) : "–";
+  const judged = drift?.psi.some((value) => value !== null);
+  const verdict = judged ? (drift.severity === "none" ? "calm" : drift.severity) : "–";
   byId("figures").replaceChildren(
     figure("rows-per-s", "Rows", known ? number(all.rowsPerS) : "–", "/s", `${count(state.versions.filter((version) => version.model === chosen).reduce((sum, version) => sum + version.rows, 0))} since the start`),
     figure("run-p99", "Run, p99", number(all.run?.p99), "ms", `p50 ${number(all.run?.p50)} ms`),
     figure("queue-p99", "Queue, p99", number(all.queue?.p99), "ms", `p50 ${number(all.queue?.p50)} ms`),
     figure("per-batch", "Rows a batch", number(all.perBatch), "", `${count(all.batches)} batches in ${state.window_s.toFixed(0)} s`),
     figure("errors", "Errors", known ? number(errors) : "–", "/s", `refused ${number(all.refusedPerS)} · no answer ${number(all.failedPerS)}`),
-    el("div", { className: "figure" }, el("span", {}, "Drift"), el("b", { id: "severity", className: verdict }, verdict), el("span", {}, drift ? `${count(drift.n)} rows judged` : "no verdict yet")),
+    el("div", { className: "figure" }, el("span", {}, "Drift"), el("b", { id: "severity", className: verdict }, verdict), el("span", {}, judged ? `${count(drift.n)} rows judged` : "no verdict yet")),
   );
   showBatches(all);
   plots.forEach(refill);

@@ -7,25 +7,36 @@ const MEASURES = {
 };
 const ENOUGH = 100; // labels, for the shortest horizon that is worth showing
 
+function over(alerts) {
+  return new Set(alerts.filter((alert) => alert.state === "resolved").map((alert) => alert.id));
+}
+
+// How many breaches last that somebody was told of.
+export function countFiring(alerts) {
+  const ended = over(alerts);
+  const told = alerts.filter((alert) => !alert.silenced && !ended.has(alert.id));
+  return new Set(told.map((alert) => alert.id)).size;
+}
+
 export function showAlerts(alerts, model) {
-  const ended = new Set(alerts.filter((alert) => alert.state === "resolved").map((alert) => alert.id));
+  const ended = over(alerts);
   // One line a breach: what it was when it began, or that it is over.
   const newest = new Map();
   for (const alert of alerts) if (!alert.model || alert.model === model) newest.set(alert.id, alert);
   const sorted = [...newest.values()].sort((a, b) => ended.has(a.id) - ended.has(b.id) || b.started_at - a.started_at);
   const lines = sorted.map((alert) => {
-    const over = ended.has(alert.id);
-    const severity = over ? "resolved" : alert.severity;
-    const until = over ? ` to ${clock(alert.ended_at)}` : "";
-    const evidence = (alert.evidence ?? []).map((found) => `${found.name} ${found.statistic} ${number(found.value)}`).join(", ");
+    const isOver = ended.has(alert.id);
+    const severity = isOver ? "resolved" : alert.severity;
+    const until = isOver ? ` to ${clock(alert.ended_at)}` : "";
+    const evidence = (alert.evidence ?? []).map((found) => `${found.name} ${found.statistic} ${number(found.value)} (limit ${number(found.threshold)})`).join(", ");
     return el("div", { className: "alert" },
-      el("span", { className: over ? "muted" : severity }, severity),
+      el("span", { className: isOver ? "muted" : severity }, severity),
       el("span", {}, [alert.kind.replaceAll("_", " "), alert.about, alert.version && `version ${alert.version}`, alert.silenced && "silenced"].filter(Boolean).join(", ")),
       el("span", { className: "muted" }, `${clock(alert.started_at)}${until}`),
       el("span", { className: "evidence" }, [evidence, alert.text].filter(Boolean).join(". ")));
   });
   byId("alerts").replaceChildren(...(lines.length ? lines : [el("p", { className: "hint" },
-    "None. Alerts come of closed windows, 15 minutes each, two breaches in a row; hotgate.toml [monitor] sets both.")]));
+    "None. Drift is judged on closed windows: [monitor] in hotgate.toml says how long they are, and how many in a row make an alert.")]));
 }
 
 // A figure is a value with its interval, or the reason why there is none.

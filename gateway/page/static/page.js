@@ -3,7 +3,7 @@
 import { drawCharts, resizeCharts, showFigures } from "./charts.js";
 import { byId, count, el } from "./dom.js";
 import { showDrift, startDrift } from "./drift.js";
-import { showAlerts, showPerformance, showVersions } from "./lists.js";
+import { countFiring, showAlerts, showPerformance, showVersions } from "./lists.js";
 
 const RETRY_MS = 1500;
 const SILENT_MS = 5000;
@@ -81,9 +81,11 @@ function chooseModel() {
 
 function showStatus() {
   const { state } = last;
-  const firing = last.drift.some((part) => part.severity !== "none");
-  byId("status").dataset.state = state.status === "ok" ? "ok" : state.status === "degraded" ? "warn" : "bad";
-  byId("status-text").textContent = `${state.status} · ${count(state.workers_ready)} ${state.workers_ready === 1 ? "worker" : "workers"} ready${firing ? " · data drifts" : ""}`;
+  const drifts = last.drift.some((part) => part.severity !== "none");
+  const firing = countFiring(last.alerts);
+  const more = [drifts && "data drifts", firing && `${count(firing)} ${firing === 1 ? "alert fires" : "alerts fire"}`];
+  byId("status").dataset.state = state.status === "ok" ? (firing ? "warn" : "ok") : state.status === "degraded" ? "warn" : "bad";
+  byId("status-text").textContent = `${state.status} · ${count(state.workers_ready)} ${state.workers_ready === 1 ? "worker" : "workers"} ready${more.filter(Boolean).map((words) => ` · ${words}`).join("")}`;
   byId("fresh").textContent = new Date(1000 * state.time).toLocaleTimeString("en", { hour12: false });
   const notices = byId("notices");
   if (notices.dataset.text !== state.notices.join("\n")) {

@@ -1,0 +1,232 @@
+"""From the request path to the counts on disk and the prediction log: rows are copied into a chunk, a thread goes on.
+
+The request path pays one copy a batch. If the thread falls behind, rows are dropped and counted; scoring never waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from operator import attrgetter
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from converters.session import label_of, score_of
+from gateway.countlog import CountLog
+from gateway.errors import NotFound
+from gateway.verdicts import Judged, Window, add_up
+from monitoring import RowCounter, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from gateway.columns import ColumnRows
+    from gateway.counts import ModelCounts
+    from gateway.predictionlog import PredictionFeed
+    from gateway.tickets import Member, Origin
+    from monitoring import Counts, Reference
+
+__all__ = ["DriftFeed", "Feed", "NoFeed"]
+
+_CHUNK_ROWS = 16_384
+_CHUNK_BYTES = 8 * 2**20
+"""What a chunk's rows may take: with more than 128 features it has fewer of them."""
+_origin = attrgetter("origin")
+
+
+class Feed(Protocol):
+    """Takes the rows of one generation."""
+
+    @property
+    def reference(self) -> Reference:
+        """What they are held against."""
+
+    @property
+    def unshared(self) -> int:
+        """Rows that were counted and that other processes cannot see."""
+
+    @property
+    def unlogged(self) -> int:
+        """Rows that the prediction log should hold and does not."""
+
+    def put(
+        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
+    ) -> int:
+        """Copy a batch in; returns how many rows found no room."""
+
+    def count(self) -> None:
+        """Count what has come."""
+
+    def verdict(self, horizon_s: float | None = None) -> Judged:
+        """The verdict over the newest rows of all processes."""
+
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+        """When the verdict's window begins, and the counts in it."""
+
+
+class NoFeed:
+    """Where nothing is monitored."""
+
+    unshared = unlogged = 0
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+
+    def put(
+        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
+    ) -> int:
+        """Leave them; none is lost that anybody wanted."""
+        del rows, probabilities, members
+        return 0
+
+    def count(self) -> None:
+        """There is nothing to count."""
+
+    def verdict(self, horizon_s: float | None = None) -> Judged:
+        """There is none; as `total`."""
+        since, total = self.total(horizon_s)
+        return Judged(since, judge(self.reference, total))
+
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+        """There is none.
+
+        Raises:
+            NotFound: always, with the cure.
+        """
+        del horizon_s
+        raise NotFound("nothing is monitored: `[gateway] monitoring` is false")
+
+
+class DriftFeed:
+    """One generation's rows on their way to the counts of its model file, and the verdict on all that is counted there.
+
+    Two chunks, one filling and one being counted; what is counted is logged, by `predictions` if there is one.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        counts: ModelCounts,
+        *,
+        classes: int,
+        window: Window,
+        most_rows: int = _CHUNK_ROWS,
+        columns: ColumnRows | None = None,
+        predictions: PredictionFeed | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        width = len(reference.features)
+        room = max(min(_CHUNK_ROWS, _CHUNK_BYTES // (4 * width)), most_rows)
+        # `_lock` guards the filling chunk and its fill; `_counting` guards the log.
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._filling = _Chunk(room, width, classes)
+        self._spare = _Chunk(room, width, classes)
+        self._predictions = predictions
+        self._columns = columns
+        self.reference = reference
+        self._counter = RowCounter(reference)
+        self._shared = counts
+        self._log = CountLog(counts, reference, self._counter.size, clock)
+        self._window = window
+        self.dropped = 0
+        """Rows that found no room."""
+        self.unshared = 0
+        """Rows that were counted and that other processes cannot see; as of the last count."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the model file."""
+        return self._shared.folder.name
+
+    @property
+    def unlogged(self) -> int:
+        """Rows that the prediction log should hold and does not."""
+        return self._predictions.dropped if self._predictions is not None else 0
+
+    def put(
+        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
+    ) -> int:
+        """Copy a batch in, or nothing of it; returns how many rows found no room."""
+        count = len(rows)
+        with self._lock:
+            chunk = self._filling
+            start, end = chunk.used, chunk.used + count
+            if end > len(chunk.rows):
+                self.dropped += count
+                if self._predictions is not None:
+                    self._predictions.overrun += count
+                return count
+            chunk.rows[start:end] = rows
+            chunk.probabilities[start:end] = probabilities
+            if self._predictions is not None:
+                chunk.origins.extend(map(_origin, members))
+            chunk.used = end
+        return 0
+
+    def count(self) -> None:
+        """Count what has come; called from the monitor's thread, or by whoever wants a verdict now."""
+        with self._counting:
+            self._log.rotate()
+            with self._lock:
+                if not self._filling.used:
+                    return
+                full, self._filling = self._filling, self._spare
+            try:
+                self._take(full.rows[: full.used], full.probabilities[: full.used], full.origins)
+            finally:  # whatever it was, the two chunks stay two
+                full.used, full.origins = 0, []
+                self._spare = full
+
+    def _take(
+        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], origins: list[Origin]
+    ) -> None:
+        try:
+            block = self._counter.zeros()
+            self._counter.add(block, rows, score_of(probabilities), label_of(probabilities))
+            counts = self._log.current()
+            counts += block
+            self._log.commit()
+            if self._columns is not None:
+                self._columns.add(block)
+            self.unshared = sum(self._counter.rows(span.counts) for span in self._log.unshared())
+        finally:
+            if self._predictions is not None:
+                self._predictions.append(rows, probabilities, origins)
+
+    def verdict(self, horizon_s: float | None = None) -> Judged:
+        """The verdict over the newest rows of all processes: this one's to the last, others' as last committed.
+
+        Args:
+            horizon_s: over all that was counted in so many seconds, instead of the window of the settings.
+
+        Raises:
+            UnreadableCountsError: as `ModelCounts.spans`.
+        """
+        since, total = self.total(horizon_s)
+        return Judged(since, judge(self.reference, total))
+
+    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+        """When the verdict's window begins, and the counts in it; arguments and errors as there."""
+        self.count()
+        with self._counting:
+            unshared, now = self._log.unshared(), self._log.now
+        window = self._window if horizon_s is None else Window(horizon_s)
+        return add_up(self._shared, self.reference, window, now=now, unshared=unshared)
+
+    def close(self) -> None:
+        """Count what is left, and let go; nothing may be put in any more."""
+        self.count()
+        with self._counting:
+            self._log.close()
+
+
+class _Chunk:
+    def __init__(self, room: int, width: int, classes: int) -> None:
+        self.rows = np.empty((room, width), dtype=np.float32)
+        self.probabilities = np.empty((room, classes), dtype=np.float32)
+        self.used = 0
+        self.origins: list[Origin] = []
