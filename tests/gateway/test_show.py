@@ -276,8 +276,8 @@ def test_alerts_of_the_time_are_told_once_as_they_stand(home):
     assert shown[-1]["id"] == "over"
     rows = [row for row in read(home).rows if row[0] == "critical data drift"]
     assert {(row[1], row[2], row[3]) for row in rows} == {
-        ("<moved> (psi 0.5)", "2", "resolved"), ("<moved> (psi 0.5)", "2", "firing, silenced"),
-        ("<moved> (psi 0.5). Free <some> room.", "-", "firing"),
+        ("<moved> (psi 0.5, limit 0.1)", "2", "resolved"), ("<moved> (psi 0.5, limit 0.1)", "2", "firing, silenced"),
+        ("<moved> (psi 0.5, limit 0.1). Free <some> room.", "-", "firing"),
     }  # fmt: skip
     assert {row[5] for row in rows} == {"-", f"{datetime.fromtimestamp(now - 60).astimezone():%Y-%m-%d %H:%M}"}
     assert run("cancer").output.count("critical data drift") == 3
@@ -369,6 +369,7 @@ def test_pictures_of_drift_hold_the_numbers(home):
         (("nobody",), "no model 'nobody' served here, but cancer"),
         (("cancer", "--version", "9"), "cancer version 9 was never served here, but 1, 2"),
         (("cancer", "--since", "soon"), "a duration is a number and one of s, m, h, d, such as 6h, not 'soon'"),
+        (("cancer", "--html", "/nowhere/report.html"), "No such file or directory: '/nowhere/report.html'"),
         (("cancer", "--since", "30d"), "horizon_s must be 10 to 604800, not 2.592e+06"),
     ],
 )
