@@ -90,7 +90,7 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
     """Show whether a model's data has drifted, how good it is by its labels, its alerts and its versions.
 
     Reads what the server of this home has left on disk; none needs to run. Exit code 0: no drift. 3: drift. 1: there is
-    nothing to show.
+    nothing to show, or the report cannot be written.
     """
     from gateway.counts import EPOCH_S, UnreadableCountsError
     from gateway.errors import GatewayError
@@ -103,10 +103,10 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
     now = time.time() // EPOCH_S * EPOCH_S
     try:
         history = history_of(hotgate.home(), name, version, checked_horizon(seconds_of(since)), now)
-    except (GatewayError, StoreError, UnreadableCountsError, ValueError) as error:
+        if html is not None:
+            html.write_text(page(history), encoding="utf-8")
+    except (GatewayError, StoreError, UnreadableCountsError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    if html is not None:
-        html.write_text(page(history), encoding="utf-8")
     show(history, as_json=as_json)
     sys.exit(3 if history.report.severity != "none" else 0)
 

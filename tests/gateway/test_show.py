@@ -369,6 +369,7 @@ def test_pictures_of_drift_hold_the_numbers(home):
         (("nobody",), "no model 'nobody' served here, but cancer"),
         (("cancer", "--version", "9"), "cancer version 9 was never served here, but 1, 2"),
         (("cancer", "--since", "soon"), "a duration is a number and one of s, m, h, d, such as 6h, not 'soon'"),
+        (("cancer", "--html", "/nowhere/report.html"), "No such file or directory: '/nowhere/report.html'"),
         (("cancer", "--since", "30d"), "horizon_s must be 10 to 604800, not 2.592e+06"),
     ],
 )
