@@ -93,7 +93,7 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
     nothing to show, or the report cannot be written.
     """
     from gateway.counts import EPOCH_S, UnreadableCountsError
-    from gateway.errors import GatewayError
+    from gateway.errors import BadRequest, GatewayError
     from gateway.observe.history import history_of
     from gateway.observe.report import page
     from gateway.observe.show import seconds_of, show
@@ -105,6 +105,8 @@ def drift(name: str, version: str | None, since: str, *, as_json: bool, html: Pa
         history = history_of(hotgate.home(), name, version, checked_horizon(seconds_of(since)), now)
         if html is not None:
             html.write_text(page(history), encoding="utf-8")
+    except BadRequest:
+        raise click.ClickException(f"--since must be 10s to 7d, not {since}") from None
     except (GatewayError, StoreError, UnreadableCountsError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     show(history, as_json=as_json)

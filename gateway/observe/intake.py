@@ -27,6 +27,10 @@ __all__ = ["Batch", "Intake"]
 
 _log = logging.getLogger("hotgate.observe")
 
+LOOK_BYTES: Final = 64 * 2**20
+"""Of the spool after which a look is over: some two seconds of work; whoever stops the observer waits no longer."""
+FAILURES_MAX: Final = 3
+"""Files that could not be taken after which a look is over: it is not the file."""
 _TOLD_S: Final = 60.0
 """How long it stays a problem that rows were dropped."""
 
@@ -64,21 +68,34 @@ class Intake:
         return f"{self.dropped} rows were not handed over: the disk is full or slow, or no observer ran"
 
     def look(self) -> None:
-        """Take in what workers have closed.
+        """Take in what workers have closed, up to `LOOK_BYTES`; a file that cannot be taken holds up no other.
 
         Raises:
             OSError: a taker, or the disk, refuses; nothing is lost, and it is tried again.
         """
         closed = closed_files(self._spool, self._clock)
+        refusals: list[Exception] = []
+        done = 0
         for path in closed:
-            batches = self._read(path)
-            if batches:
-                for take in self._takers:
-                    take(path.stem, batches)
-            path.unlink()
-            self._count_dropped(batches)
+            if done >= LOOK_BYTES or len(refusals) == FAILURES_MAX:
+                break
+            done += path.stat().st_size
+            try:
+                self._take(path)
+            except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+                refusals.append(error)
         if closed:
             sync_folder(self._spool)  # after a power loss none may be back that takers no longer know
+        if refusals:
+            raise refusals[0]
+
+    def _take(self, path: Path) -> None:
+        batches = self._read(path)
+        if batches:
+            for take in self._takers:
+                take(path.stem, batches)
+        path.unlink()
+        self._count_dropped(batches)
 
     def _read(self, path: Path) -> list[Batch]:
         batches = []

@@ -18,7 +18,7 @@ import pytest
 
 from converters.modelfile import Column, Signature
 from gateway.cli import _log_settings
-from gateway.observe import predlog, segments
+from gateway.observe import intake, predlog, segments
 from gateway.observe.intake import Intake
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.predlog import PredictionKeeper
@@ -361,6 +361,48 @@ def test_a_pass_that_dies_between_log_and_labels_doubles_nothing(tmp_path, clock
     with contextlib.closing(sqlite3.connect(tmp_path / "truth.sqlite")) as truth:
         assert truth.execute("SELECT sum(rows) FROM segments").fetchone() == (2,)
     assert list((tmp_path / "spool/predictions").iterdir()) == []
+
+
+def test_a_file_that_cannot_be_taken_holds_up_no_other(tmp_path, clock):
+    """It stays and is told; where one after the other is refused, it is not the file, and no more are tried."""
+    spool = tmp_path / "spool/predictions"
+    for number in range(6):
+        leave(tmp_path, clock, [f"id-{number}"])
+    names = sorted(path.stem for path in spool.iterdir())
+    tried = []
+
+    def take(refused):
+        def taker(name, _):
+            tried.append(name)
+            if name in refused:
+                raise ValueError(name)
+
+        return taker
+
+    with pytest.raises(ValueError, match=names[1]):
+        Intake(tmp_path, [take({names[1]})], clock).look()
+    assert [path.stem for path in spool.iterdir()] == [names[1]]
+    assert tried == names
+    for number in range(6):
+        leave(tmp_path, clock, [f"again-{number}"])
+    tried.clear()
+    left = sorted(path.stem for path in spool.iterdir())
+    with pytest.raises(ValueError, match=left[0]):
+        Intake(tmp_path, [take(set(left))], clock).look()
+    assert tried == left[:3]
+    assert sorted(path.stem for path in spool.iterdir()) == left
+
+
+def test_a_look_takes_no_more_than_it_may(tmp_path, clock, monkeypatch):
+    """What is left is taken by the next one; so a stop never waits for a backlog."""
+    for name in ("one", "two"):
+        leave(tmp_path, clock, [name])
+    monkeypatch.setattr(intake, "LOOK_BYTES", 1)
+    observing = Observing(tmp_path, clock)
+    observing.look()
+    assert len(logged(tmp_path)) == 1
+    observing.look()
+    assert logged(tmp_path) == ["one", "two"]
 
 
 def test_what_is_too_old_goes_also_while_nothing_can_be_taken_in(tmp_path, clock, monkeypatch):

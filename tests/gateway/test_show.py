@@ -79,6 +79,13 @@ def test_an_older_version_is_shown_by_name(home):
     assert json.loads(run("cancer", "--version", "1", "--since", "45m", "--json").output)["report"]["n"] == 0
 
 
+def test_a_horizon_that_nothing_is_kept_for_is_refused_in_the_options_words(home):
+    """Counts are kept for a week, by ten seconds at the finest."""
+    for since in ("9d", "5s"):
+        done = run("cancer", "--since", since)
+        assert (done.exit_code, f"--since must be 10s to 7d, not {since}" in done.output) == (1, True)
+
+
 def test_the_impact_on_the_score_stands_beside_the_shift(home):
     """Where the model file says what a feature does to the score, with its sign; a dash elsewhere."""
     path = home / "monitor" / "counts" / ("2" * 64) / "reference.json"
