@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gateway.alerts import Evidence, Kind
-from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError
+from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError, find_versions
 from gateway.observe.base import Condition, key_of
 from gateway.verdicts import Window, judge_window
 from monitoring.alarm import evidence, severities
@@ -46,7 +46,10 @@ class DriftWindows:
         self._window_s = window_s
 
     def look(self, seen: Mapping[str, float], now: float) -> list[Condition]:
-        """All windows that have closed since the last look; a model that cannot be judged is left for the next one."""
+        """All windows that have closed since the last look; a model that cannot be judged is left for the next one.
+
+        A version that another one has replaced is calm once it scores too little to be judged: nothing is left to do.
+        """
         found: list[Condition] = []
         for folder in sorted(path for path in self._root.iterdir() if path.is_dir()) if self._root.is_dir() else []:
             try:
@@ -70,6 +73,7 @@ class DriftWindows:
         verdict = judge_window(counts, counts.reference(), window, now=start + self._window_s - EPOCH_S).drift
         served = next(iter(counts.served()), Served(model="?", version="?", since=start))
         known = severities(verdict)
+        silent = () if self._replaced(served, counts, start) else None
         for kind in KINDS:
             yield Condition(
                 kind=kind,
@@ -78,8 +82,13 @@ class DriftWindows:
                 sha256=counts.folder.name,
                 since=start,
                 until=start + self._window_s,
-                evidence=None if known[kind] is None else tuple(self._evidence(verdict, kind)),
+                evidence=tuple(self._evidence(verdict, kind)) if known[kind] is not None else silent,
             )
+
+    def _replaced(self, served: Served, counts: ModelCounts, at: float) -> bool:
+        """Whether other bytes had begun to serve as that model by then, later than these."""
+        known = find_versions(self._root, served.model)  # none of counts that do not say whose they are
+        return any(found.folder != counts.folder and served.since < other.since <= at for other, found in known)
 
     def _evidence(self, verdict: ModelDrift, kind: Kind) -> Iterator[Evidence]:
         for column in evidence(verdict, kind, most=len(verdict.features)):

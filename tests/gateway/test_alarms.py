@@ -10,7 +10,7 @@ import pytest
 from alarm_world import BEGIN, WINDOW, Says, World
 
 from gateway.alerts import Alert
-from gateway.counts import Served
+from gateway.counts import ModelCounts, Served
 from gateway.observe.alarms import KEEP_S, UNHEARD_S
 from gateway.observe.alert_file import FILE_BYTES, AlertFile
 from gateway.observe.breach import SILENT_S
@@ -63,6 +63,38 @@ def test_a_version_that_is_heard_of_no_more_ends_its_breach(world):
     for _ in range(int(SILENT_S / WINDOW) + 1):
         world.pass_window()
     assert [state for state, _, _ in world.told] == ["firing", "resolved"]
+
+
+def test_a_breach_of_a_version_that_was_replaced_ends_with_its_traffic(world, tmp_path):
+    """After two windows, as with any calm ones; what scores still is judged as ever, and so is the new one itself."""
+    for shift in (1.0, 1.0):
+        world.pass_window(shift)
+    ModelCounts(tmp_path / "counts" / ("b" * 64)).tell_served(Served(model="cancer", version="4", since=world.now))
+    world.pass_window(1.0)
+    assert [state for state, _, _ in world.told] == ["firing"]
+    world.pass_window()
+    assert [state for state, _, _ in world.told] == ["firing"]
+    world.pass_window()
+    assert [(alert.state, alert.version) for alert in world.delivered] == [("firing", "3"), ("resolved", "3")]
+
+
+def test_counts_that_do_not_say_whose_they_are_are_judged_too(world, tmp_path):
+    """The disk was full when they began; silence ends nothing there."""
+    for path in (tmp_path / "counts" / ("a" * 64)).glob("served*"):
+        path.unlink()
+    for shift in (1.0, 1.0, None, None):
+        world.pass_window(shift)
+    assert [(alert.state, alert.model) for alert in world.delivered] == [("firing", "?")]
+
+
+def test_a_breach_goes_on_while_the_version_that_came_last_is_quiet(world, tmp_path):
+    """A version before it, or one of another model, has replaced nothing."""
+    others = ModelCounts(tmp_path / "counts" / ("b" * 64))
+    others.tell_served(Served(model="cancer", version="2", since=BEGIN - 900))
+    others.tell_served(Served(model="other", version="9", since=BEGIN + 900))
+    for shift in (1.0, 1.0, None, None, None):
+        world.pass_window(shift)
+    assert [state for state, _, _ in world.told] == ["firing"]
 
 
 def test_an_observer_that_takes_over_tells_nothing_twice_and_forgets_nothing(world):
