@@ -162,7 +162,7 @@ SUMMARIES = {
     "bench": "Measure the gateway on this machine.",
     "convert": "Convert a registered or saved scikit-learn model to a model file.",
     "demo": "Train, register, promote and serve the example model.",
-    "drift": "Show whether a model's data has drifted.",
+    "drift": "Show whether a model's data has drifted, how good it is by its labels, its alerts and its versions.",
     "export": "Write logged rows, and what came true, as training data.",
     "history": "Show who put which version where, when and why.",
     "promote": "Move a model version into a stage.",

@@ -171,7 +171,7 @@ one minute with two features shifted by 1.5 standard deviations, which the verdi
   {hotgate} demo traffic --drift --port {port}
 
 say what came true of a prediction, by the request_id of its answer; from 30 on, the page tells how good they were:
-  curl -s {address}/feedback -H 'Content-Type: application/json' -d '{{"request_id": "…", "label": "benign"}}'
+  curl -s {address}/feedback -H 'Content-Type: application/json' -d '{{"request_id": "REQUEST_ID", "label": "benign"}}'
 
 Ctrl-C stops the server.
 """

@@ -260,9 +260,10 @@ def test_everything_that_the_demo_prints_works_as_printed(folder, tmp_path):
         assert time.monotonic() - started < 60
         assert "training" not in "".join(printed)
         commands = {_kind(line): shlex.split(line) for line in printed if line.startswith("  ")}
-        assert sorted(commands) == ["curl", "demo traffic", "demo traffic --drift", "promote", "rollback"]
+        assert sorted(commands) == ["/feedback", "curl", "demo traffic", "demo traffic --drift", "promote", "rollback"]
         state = read_state(folder / ".hotgate")
         assert _predicted(commands["curl"], folder) == state.champion
+        assert json.loads(_run(commands["/feedback"], folder)) == {"accepted": 1, "rejected": []}
         _run(commands["promote"], folder)
         wait_until(lambda: _predicted(commands["curl"], folder) == state.other, deadline_s=10, what="the other version")
         _run(commands["rollback"], folder)
@@ -301,7 +302,7 @@ def _both_minutes(calm, drift, folder, tmp_path):
 
 
 def _kind(line):
-    for kind in ("demo traffic --drift", "demo traffic", "promote", "rollback", "curl"):
+    for kind in ("demo traffic --drift", "demo traffic", "promote", "rollback", "/feedback", "curl"):
         if kind in line:
             return kind
     raise AssertionError(f"unexpected line {line!r}")
