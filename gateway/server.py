@@ -89,10 +89,9 @@ class ChildProcess:
         wait_s = self._first_wait_s
         while not self._stop.is_set():
             started = time.monotonic()
-            # A session of its own, so that Ctrl-C in a terminal reaches it through us and not past us.
-            child = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, start_new_session=True, env=self._environment
-            )
+            # A group of its own, so that Ctrl-C in a terminal reaches it through us and not past us; but no session of
+            # its own: the kernel shares time out by session first (autogroup), and SCHED_IDLE would not count.
+            child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, process_group=0, env=self._environment)
             while child.poll() is None and not self._stop.wait(0.1):
                 pass
             if self._stop.is_set():

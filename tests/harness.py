@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 READY_S = 30.0
-NO_DRAIN = {"HOTGATE_GATEWAY_DRAIN_S": "0"}
-"""For a server whose end is not what a test is about: the default keeps taking requests for two more seconds."""
+NO_DRAIN = {"HOTGATE_GATEWAY_DRAIN_S": "0", "HOTGATE_MONITOR_IDLE_SCHEDULING": "false"}
+"""For a server whose end is not what a test is about: the default keeps taking requests for two more seconds; and whose
+observer is waited for, although others compute beside it."""
 
 
 def free_port() -> int:

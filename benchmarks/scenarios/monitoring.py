@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from benchmarks.load import run
+from benchmarks.pause import paused
+from benchmarks.process import descendants, workers
 from benchmarks.report import table
-from benchmarks.scenarios.open_loop import others_paused
 from benchmarks.scenarios.plan import checked, served
 from benchmarks.subject import row_body, train_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from benchmarks.load import LoadResult
     from benchmarks.rig import Rig
     from benchmarks.scenarios.plan import ScenarioPlan
+    from benchmarks.servers import Server
 
 __all__ = ["TITLE", "Cost", "MonitoringCost", "Pair", "draw", "measure", "render"]
 
@@ -31,6 +35,10 @@ SIDES = {
     "off": {"HOTGATE_GATEWAY_MONITORING": "false"},
 }
 """Settings by side; `on` is the default."""
+PATH = "on, observer stopped"
+"""The first side again: what the worker itself pays."""
+DRAIN_S = 20.0
+"""For the observer to take in what came while it was stopped."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,17 +77,33 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> Monitor
         served(rig, subject, "monitoring-off", environment=_settings("off", homes)) as off,
     ):
         servers = {"on": on, "no log": no_log, "off": off}
+        servers[PATH] = on
         loads = []
         for connections in CONNECTIONS:
             block = rig.block(body, connections=connections, seconds=plan.block_s, warmup_s=plan.warmup_s)
             found: dict[str, list[LoadResult]] = {name: [] for name in servers}
             for number, name in enumerate(_order(tuple(servers), 2 * plan.rounds), 1):
                 say(f"{connections} connections, block {number} of {2 * plan.rounds * len(servers)}: {name}")
-                with others_paused(servers, name):
+                with _alone(servers, name, homes["on"]):
                     result = run(rig.generator, msgspec.structs.replace(block, port=servers[name].port))
                 found[name].append(checked(result, f"{name}, {connections} connections"))
             loads.append(_load(connections, found))
     return MonitoringCost(block_s=plan.block_s, loads=tuple(loads))
+
+
+@contextmanager
+def _alone(servers: dict[str, Server], name: str, home: Path) -> Iterator[None]:
+    """Stop all but one server; of the side that is without it also its observer, which then has its time."""
+    still = [server.pid for server in servers.values() if server is not servers[name]]
+    if name == PATH:
+        pid = servers[name].pid
+        still += [child for child in descendants(pid) if child not in workers(pid)]
+    with paused(still):
+        yield
+    if name == PATH:
+        until = time.monotonic() + DRAIN_S
+        while len(list((home / "monitor" / "spool" / "predictions").glob("*"))) > 1 and time.monotonic() < until:
+            time.sleep(0.1)
 
 
 def _settings(name: str, homes: dict[str, Path]) -> dict[str, str]:
@@ -128,8 +152,9 @@ def render(figures: MonitoringCost) -> str:
     blocks = len(figures.loads[0].sides["off"].p99_us)
     requests = sum(load.requests for load in figures.loads)
     return f"""The same gateway as it is by default (`on`: rows are counted for drift and every request is logged), \
-without the prediction log, and with neither; the closed loop, one row a request. The observer, which folds counts \
-and writes Parquet, shares the worker's core here: on a machine with a core to spare it costs requests nothing.
+without the prediction log, and with neither; the closed loop, one row a request. The observer, which writes Parquet \
+and waits for labels, shares the worker's core here and gets what time it leaves; with a core to spare a worker pays \
+what it pays while the observer is stopped.
 
 {table(head, rows)}
 

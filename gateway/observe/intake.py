@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     # same again, which must change nothing; raises OSError to have it later.
     Taker = Callable[[str, Sequence["Batch"]], None]
 
-__all__ = ["Batch", "Intake"]
+__all__ = ["INTAKE_S", "Batch", "Intake"]
 
 _log = logging.getLogger("hotgate.observe")
 
-LOOK_BYTES: Final = 64 * 2**20
-"""Of the spool after which a look is over: some two seconds of work; whoever stops the observer waits no longer."""
+INTAKE_S: Final = 2.0
+"""After which a look is over: alarms, and whoever stops the observer, wait no longer for a backlog."""
 FAILURES_MAX: Final = 3
 """Files that could not be taken after which a look is over: it is not the file."""
 _TOLD_S: Final = 60.0
@@ -49,13 +49,21 @@ class Intake:
         monitor: folder of what is known of the data.
         takers: who is given what is read, in this order.
         clock: wall time.
+        timer: monotonic time, in seconds.
     """
 
-    def __init__(self, monitor: Path, takers: Sequence[Taker], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        monitor: Path,
+        takers: Sequence[Taker],
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spool = monitor / "spool" / "predictions"
         self._signatures = monitor / "predictions"
         self._takers = takers
         self._clock = clock
+        self._timer = timer
         self._dropped_at = float("-inf")
         self.dropped = 0
         """Rows that workers say they had to drop, since this process began."""
@@ -67,19 +75,18 @@ class Intake:
             return None
         return f"{self.dropped} rows were not handed over: the disk is full or slow, or no observer ran"
 
-    def look(self) -> None:
-        """Take in what workers have closed, up to `LOOK_BYTES`; a file that cannot be taken holds up no other.
+    def look(self, most_s: float = INTAKE_S) -> None:
+        """Take in what workers have closed, for so many seconds; a file that cannot be taken holds up no other.
 
         Raises:
             OSError: a taker, or the disk, refuses; nothing is lost, and it is tried again.
         """
         closed = closed_files(self._spool, self._clock)
         refusals: list[Exception] = []
-        done = 0
+        begun = self._timer()
         for path in closed:
-            if done >= LOOK_BYTES or len(refusals) == FAILURES_MAX:
+            if self._timer() - begun >= most_s or len(refusals) == FAILURES_MAX:
                 break
-            done += path.stat().st_size
             try:
                 self._take(path)
             except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn

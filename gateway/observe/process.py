@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from gateway.observe.alert_file import AlertFile
 from gateway.observe.delivery import Delivery
 from gateway.observe.drift_source import DriftWindows
 from gateway.observe.folding import Folding
-from gateway.observe.intake import Intake
+from gateway.observe.intake import INTAKE_S, Intake
 from gateway.observe.ops import Operations
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.rules import Rules
@@ -43,8 +44,8 @@ _log = logging.getLogger("hotgate.observe")
 
 PASS_S: Final = 2.0
 """Pause between two passes."""
-NICE: Final = 10
-"""How far behind the workers it stands where they share a core: nobody waits for it."""
+LAST_INTAKE_S: Final = 5.0
+"""Of the last pass, for what workers have handed over; whoever stops a server waits ten seconds for its observer."""
 
 
 class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,8 +98,8 @@ class Observer:
         self._settings = settings
         self._log: tuple[Intake, PredictionKeeper] | None = None
 
-    def look(self) -> ObserverStatus:
-        """Make one pass, and say what it did."""
+    def look(self, intake_s: float = INTAKE_S) -> ObserverStatus:
+        """Make one pass, with so many seconds for what workers hand over, and say what it did."""
         counts = self._folder / "counts"
         folders = sorted(path for path in counts.iterdir() if path.is_dir()) if counts.is_dir() else []
         replaced = 0
@@ -106,7 +107,10 @@ class Observer:
         for folder in folders:
             with self._apart(folder.name, problems, "counts are not folded: "):
                 replaced += self._foldings.setdefault(folder, Folding(ModelCounts(folder))).look(self._clock())
-        for name, part in (("predictions", self._keep_predictions), ("labels", self._performance.look)):
+        for name, part in (
+            ("predictions", partial(self._keep_predictions, intake_s)),
+            ("labels", self._performance.look),
+        ):
             with self._apart(name, problems):
                 problem = part()
                 if problem is not None:
@@ -141,7 +145,7 @@ class Observer:
             if name not in self._told:
                 _log.exception("%s: what went wrong", name[:40])
 
-    def _keep_predictions(self) -> str | None:
+    def _keep_predictions(self, intake_s: float) -> str | None:
         """Bring the prediction log up to date, once there is something for it; returns what is wrong."""
         if self._log is None:
             if not (self._folder / "predictions").is_dir():
@@ -152,7 +156,7 @@ class Observer:
                 return f"{error}; to have a prediction log: pip install 'hotgate[monitor]'"
         intake, keeper = self._log
         try:
-            intake.look()
+            intake.look(intake_s)
             keeper.merge()
         finally:
             keeper.retain()  # also where a full disk is what holds up the others
@@ -186,7 +190,8 @@ def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     begin(parent)
-    os.nice(NICE)
+    if settings.idle_scheduling:
+        _stand_back()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         if not _locked(lock.fileno(), stop):
@@ -194,8 +199,18 @@ def run_observer(folder: Path, settings: MonitorSettings, *, parent: int | None 
         observer = Observer(folder, settings)
         while not stop.wait(PASS_S):
             observer.look()
-        observer.look()  # what workers that stop beside it have let go by now
+        observer.look(LAST_INTAKE_S)  # what workers that stop beside it have let go by now
     return 0
+
+
+def _stand_back() -> None:
+    """Take only the CPU time that nobody else wants: a worker that wakes goes on at once, nobody waits for us.
+
+    With a nice value alone a worker on the same core waits for the end of a time slice, some milliseconds: threads
+    under SCHED_BATCH, as workers are, interrupt nobody but those under SCHED_IDLE.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # forbidden, or not Linux
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _locked(descriptor: int, stop: threading.Event) -> bool:

@@ -38,6 +38,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where alerts are sent: URLs, one that begins with `slack+` or `alertmanager+` in that format."""
     webhook_secret: str | None = None
     """Signs what is sent, as `X-Hotgate-Signature`; unset: no signature."""
+    idle_scheduling: bool = True
+    """Whether the observer takes only CPU time that nobody else wants (SCHED_IDLE): workers never wait for it."""
     log_sample: float = 1.0
     """Share of the requests that the prediction log holds, 0 to 1, by a hash of their ids; 0: no log."""
     log_redact: tuple[str, ...] = ()

@@ -91,7 +91,6 @@ def test_the_observer_folds_and_its_death_costs_nothing(tmp_path, linear, cancer
         wait_until(lambda: _all_folded(shared), deadline_s=20, what="folded files")
         assert _rows(server) == 20
         first = wait_until(server.observer, what="an observer")
-        assert os.getpriority(os.PRIO_PROCESS, first) > os.getpriority(os.PRIO_PROCESS, server.workers()[0])
         os.kill(first, signal.SIGKILL)
         assert server.predict(json.dumps({"features": cancer[0][0].tolist()}).encode())[0] == 200
         leave(shared, reference, time.time() // 10 * 10 - 1200, 5)
@@ -106,6 +105,16 @@ def test_the_observer_folds_and_its_death_costs_nothing(tmp_path, linear, cancer
 
 def _all_folded(shared):
     return {name.kind for name in shared.names()} == {"fold"}
+
+
+@process
+@pytest.mark.parametrize(("setting", "policy"), [("true", os.SCHED_IDLE), ("false", os.SCHED_OTHER)])
+def test_the_observer_stands_back_unless_told_otherwise(tmp_path, linear, setting, policy):
+    """A worker on its core never waits for it."""
+    env = {"HOTGATE_MONITOR_IDLE_SCHEDULING": setting}
+    with serving(tmp_path, "--model", f"cancer={linear.path}", env=env) as server:
+        wait_until((tmp_path / "home/monitor/observer.json").exists, what="the end of a pass")
+        assert os.sched_getscheduler(server.observer()) == policy
 
 
 @process

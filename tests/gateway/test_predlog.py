@@ -18,7 +18,7 @@ import pytest
 
 from converters.modelfile import Column, Signature
 from gateway.cli import _log_settings
-from gateway.observe import intake, predlog, segments
+from gateway.observe import predlog, segments
 from gateway.observe.intake import Intake
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.predlog import PredictionKeeper
@@ -393,16 +393,16 @@ def test_a_file_that_cannot_be_taken_holds_up_no_other(tmp_path, clock):
     assert sorted(path.stem for path in spool.iterdir()) == left
 
 
-def test_a_look_takes_no_more_than_it_may(tmp_path, clock, monkeypatch):
-    """What is left is taken by the next one; so a stop never waits for a backlog."""
+def test_a_look_takes_no_longer_than_it_may(tmp_path, clock):
+    """What is left is taken by the next one; so neither an alarm nor a stop waits for a backlog."""
     for name in ("one", "two"):
         leave(tmp_path, clock, [name])
-    monkeypatch.setattr(intake, "LOOK_BYTES", 1)
-    observing = Observing(tmp_path, clock)
-    observing.look()
-    assert len(logged(tmp_path)) == 1
-    observing.look()
-    assert logged(tmp_path) == ["one", "two"]
+    taken, seconds = [], iter(range(100))
+    look = Intake(tmp_path, [lambda name, _: taken.append(name)], clock, lambda: float(next(seconds))).look
+    look(1.5)
+    assert len(taken) == 1
+    look(1.5)
+    assert len(set(taken)) == 2
 
 
 def test_what_is_too_old_goes_also_while_nothing_can_be_taken_in(tmp_path, clock, monkeypatch):
