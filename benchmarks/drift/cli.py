@@ -35,7 +35,7 @@ def drift(folder: Path, *, only: tuple[str, ...], quick: bool, seed: int, as_jso
     """Measure how good the drift detection is.
 
     False alarms without drift, then delay and recall on streams that change, beside Evidently, NannyML, frouros, river
-    and plain KS tests, each as it comes and at an equal false-alarm rate. A quarter of an hour on two cores; the first run
+    and plain KS tests, each as it comes and at an equal false-alarm rate. About a quarter of an hour; the first run
     installs each peer into an environment of its own (about 1.5 GiB in all). Ends all it started, also on Ctrl-C. Exit
     code 1: a peer failed; the report shows why, and the figures of the others.
     """
