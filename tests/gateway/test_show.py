@@ -377,7 +377,7 @@ def test_pictures_of_drift_hold_the_numbers(home):
         (("cancer", "--version", "9"), "cancer version 9 was never served here, but 1, 2"),
         (("cancer", "--since", "soon"), "a duration is a number and one of s, m, h, d, such as 6h, not 'soon'"),
         (("cancer", "--html", "/nowhere/report.html"), "No such file or directory: '/nowhere/report.html'"),
-        (("cancer", "--since", "30d"), "horizon_s must be 10 to 604800, not 2.592e+06"),
+        (("cancer", "--since", "30d"), "--since must be 10s to 7d, not 30d"),
     ],
 )
 def test_what_cannot_be_shown_is_told(home, arguments, text):
