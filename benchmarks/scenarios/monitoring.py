@@ -37,8 +37,8 @@ SIDES = {
 """Settings by side; `on` is the default."""
 PATH = "on, observer stopped"
 """The first side again: what the worker itself pays."""
-DRAIN_S = 20.0
-"""For the observer to take in what came while it was stopped."""
+DRAIN_S = 2.0
+"""Most, for the observer to take in what came while it was stopped."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
