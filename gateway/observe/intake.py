@@ -75,17 +75,21 @@ class Intake:
             return None
         return f"{self.dropped} rows were not handed over: the disk is full or slow, or no observer ran"
 
-    def look(self, most_s: float = INTAKE_S) -> None:
+    def look(self, most_s: float = INTAKE_S) -> bool:
         """Take in what workers have closed, for so many seconds; a file that cannot be taken holds up no other.
+
+        Returns:
+            Whether all of it was taken. A file that is left may have been taken by some takers before.
 
         Raises:
             OSError: a taker, or the disk, refuses; nothing is lost, and it is tried again.
         """
         closed = closed_files(self._spool, self._clock)
         refusals: list[Exception] = []
-        begun = self._timer()
+        begun, all_taken = self._timer(), True
         for path in closed:
             if self._timer() - begun >= most_s or len(refusals) == FAILURES_MAX:
+                all_taken = False
                 break
             try:
                 self._take(path)
@@ -95,6 +99,7 @@ class Intake:
             sync_folder(self._spool)  # after a power loss none may be back that takers no longer know
         if refusals:
             raise refusals[0]
+        return all_taken
 
     def _take(self, path: Path) -> None:
         batches = self._read(path)

@@ -58,7 +58,7 @@ class ObserverStatus(msgspec.Struct, frozen=True, kw_only=True):
     replaced: int
     """Files that were folded or dropped."""
     problems: dict[str, str]
-    """By model file, sink, `alarms` or `predictions`, what was not done; it is tried again."""
+    """By model file, sink, `alarms`, `predictions` or `labels`, what was not done; it is tried again."""
     log_dropped_rows: int = 0
     """Rows that the prediction log should hold and never will, since this observer began."""
 
@@ -156,8 +156,8 @@ class Observer:
                 return f"{error}; to have a prediction log: pip install 'hotgate[monitor]'"
         intake, keeper = self._log
         try:
-            intake.look(intake_s)
-            keeper.merge()
+            if intake.look(intake_s):
+                keeper.merge()
         finally:
             keeper.retain()  # also where a full disk is what holds up the others
         return intake.problem
@@ -209,7 +209,7 @@ def _stand_back() -> None:
     With a nice value alone a worker on the same core waits for the end of a time slice, some milliseconds: threads
     under SCHED_BATCH, as workers are, interrupt nobody but those under SCHED_IDLE.
     """
-    with contextlib.suppress(OSError, AttributeError):  # forbidden, or not Linux
+    with contextlib.suppress(OSError):  # the kernel refuses
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

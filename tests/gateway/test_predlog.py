@@ -405,6 +405,23 @@ def test_a_look_takes_no_longer_than_it_may(tmp_path, clock):
     assert len(set(taken)) == 2
 
 
+def test_nothing_is_merged_while_a_spool_file_is_left_that_it_could_be_made_of_again(tmp_path, clock):
+    """Its labels were refused, and the next pass has no time for it: merged, its rows would come once more."""
+    observer = Observer(tmp_path, MonitorSettings(), clock)
+    for name in ("one", "two"):
+        leave(tmp_path, clock, [name])
+    waiting = tmp_path / "truth.sqlite"
+    waiting.mkdir()
+    assert "predictions" in observer.look().problems
+    assert logged(tmp_path) == ["one", "two"]
+    waiting.rmdir()
+    clock.now += 3600
+    observer.look(intake_s=0.0)
+    observer.look()
+    assert logged(tmp_path) == ["one", "two"]
+    assert list((tmp_path / "spool/predictions").iterdir()) == []
+
+
 def test_what_is_too_old_goes_also_while_nothing_can_be_taken_in(tmp_path, clock, monkeypatch):
     """Else a disk that is full would stay so."""
     leave(tmp_path, clock, ["old"])
