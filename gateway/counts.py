@@ -45,6 +45,7 @@ __all__ = [
     "UnreadableCountsError",
     "find_counts",
     "find_versions",
+    "folders_in",
     "free",
     "read_live",
     "unfold",
@@ -375,11 +376,16 @@ def find_counts(root: Path, model: str, version: str | None = None) -> tuple[Ser
     return next(found, None)
 
 
+def folders_in(root: Path) -> list[Path]:
+    """The folders below one that holds a folder for each model file, sorted; none if there is no such folder."""
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
 def find_versions(root: Path, model: str) -> list[tuple[Served, ModelCounts]]:
     """The counts of all versions of a model, the one that began to serve last first; arguments as `find_counts`."""
     found = [
         (served, counts)
-        for folder in (root.iterdir() if root.is_dir() else ())
+        for folder in folders_in(root)
         for counts in [ModelCounts(folder)]
         for served in counts.served()
         if served.model == model

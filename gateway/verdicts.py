@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.counts import ModelCounts, find_counts, find_versions
+from gateway.counts import ModelCounts, find_counts, find_versions, folders_in
 from gateway.errors import BadRequest, NotFound
 from monitoring import FeatureDrift, RowCounter, add_newest, judge
 
@@ -140,8 +140,7 @@ def _never_served(root: Path, model: str, version: str | None) -> str:
     versions = {served.version for served, _ in find_versions(root, model)}
     if versions:
         return f"{model} version {version} was never served here, but {_some(versions)}"
-    folders = root.iterdir() if root.is_dir() else ()
-    models = {served.model for folder in folders for served in ModelCounts(folder).served()}
+    models = {served.model for folder in folders_in(root) for served in ModelCounts(folder).served()}
     return f"no model {model!r} served here, " + (f"but {_some(models)}" if models else "nor any other")
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gateway.alerts import Evidence, Kind
-from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError, find_versions
+from gateway.counts import EPOCH_S, ModelCounts, Served, UnreadableCountsError, find_versions, folders_in
 from gateway.observe.base import Condition, key_of
 from gateway.verdicts import Window, judge_window
 from monitoring.alarm import evidence, severities
 from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT, MIN_MISSING, MIN_OUTSIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from monitoring import FeatureDrift, ModelDrift
+
+    Known = Callable[[str], list[tuple[Served, ModelCounts]]]
 
 __all__ = ["GRACE_S", "DriftWindows"]
 
@@ -51,29 +54,30 @@ class DriftWindows:
         A version that another one has replaced is calm once it scores too little to be judged: nothing is left to do.
         """
         found: list[Condition] = []
-        for folder in sorted(path for path in self._root.iterdir() if path.is_dir()) if self._root.is_dir() else []:
+        known = functools.cache(functools.partial(find_versions, self._root))  # many folders have one model's versions
+        for folder in folders_in(self._root):
             try:
-                found += self._model(ModelCounts(folder), seen, now)
+                found += self._model(ModelCounts(folder), known, seen, now)
             except (FileNotFoundError, UnreadableCountsError, msgspec.MsgspecError) as error:
                 _log.debug("%s is not judged: %s", folder.name[:12], error)
         return found
 
-    def _model(self, counts: ModelCounts, seen: Mapping[str, float], now: float) -> list[Condition]:
+    def _model(self, counts: ModelCounts, known: Known, seen: Mapping[str, float], now: float) -> list[Condition]:
         last = (now - GRACE_S) // self._window_s * self._window_s
         until = seen.get(key_of(KINDS[0], sha256=counts.folder.name), last - self._window_s)
         until = max(until, last - WINDOWS_MAX * self._window_s)
         found: list[Condition] = []
         while until < last:
-            found += self._conditions(counts, until)
+            found += self._conditions(counts, known, until)
             until += self._window_s
         return found
 
-    def _conditions(self, counts: ModelCounts, start: float) -> Iterator[Condition]:
+    def _conditions(self, counts: ModelCounts, known: Known, start: float) -> Iterator[Condition]:
         window = Window(float(self._window_s))
         verdict = judge_window(counts, counts.reference(), window, now=start + self._window_s - EPOCH_S).drift
         served = next(iter(counts.served()), Served(model="?", version="?", since=start))
-        known = severities(verdict)
-        silent = () if self._replaced(served, counts, start) else None
+        judged = severities(verdict)
+        silent = () if None in judged.values() and _replaced(served, counts, known(served.model), start) else None
         for kind in KINDS:
             yield Condition(
                 kind=kind,
@@ -82,13 +86,8 @@ class DriftWindows:
                 sha256=counts.folder.name,
                 since=start,
                 until=start + self._window_s,
-                evidence=tuple(self._evidence(verdict, kind)) if known[kind] is not None else silent,
+                evidence=tuple(self._evidence(verdict, kind)) if judged[kind] is not None else silent,
             )
-
-    def _replaced(self, served: Served, counts: ModelCounts, at: float) -> bool:
-        """Whether other bytes had begun to serve as that model by then, later than these."""
-        known = find_versions(self._root, served.model)  # none of counts that do not say whose they are
-        return any(found.folder != counts.folder and served.since < other.since <= at for other, found in known)
 
     def _evidence(self, verdict: ModelDrift, kind: Kind) -> Iterator[Evidence]:
         for column in evidence(verdict, kind, most=len(verdict.features)):
@@ -120,3 +119,8 @@ class DriftWindows:
             severity="critical" if column.severity == "critical" else "warning",
             impact=column.impact,
         )
+
+
+def _replaced(served: Served, counts: ModelCounts, known: list[tuple[Served, ModelCounts]], at: float) -> bool:
+    """Whether other bytes had begun to serve as that model by then, later than these."""
+    return any(found.folder != counts.folder and served.since < other.since <= at for other, found in known)

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from gateway.observe.segments import classes_of, folders_in, names_of, read, segments
+from gateway.counts import folders_in
+from gateway.observe.segments import classes_of, names_of, read, segments
 from gateway.predictions import read_signature
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.alerts import Evidence
-from gateway.counts import ModelCounts, Served
+from gateway.counts import ModelCounts, Served, folders_in
 from gateway.losses import read_losses
 from gateway.observe.base import Condition
 from gateway.sync.status import read_status
@@ -112,8 +112,7 @@ class Operations:
         losses = dict(read_losses(self._monitor / "losses", now))
         dropped = self._dropped.look({name: found.dropped for name, found in losses.items()}, now)
         unlogged = self._unlogged.look({name: found.unlogged for name, found in losses.items()}, now)
-        counts = self._monitor / "counts"
-        for folder in sorted(path for path in counts.iterdir() if path.is_dir()) if counts.is_dir() else []:
+        for folder in folders_in(self._monitor / "counts"):
             rows = sum(found.unshared.get(folder.name, 0) for found in losses.values())
             lasts = self._lasting(f"unshared {folder.name}", now, bad=rows > 0) >= FAILING_S
             for statistic, lost in (

@@ -12,7 +12,8 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.observe.segments import DamagedSegmentError, Segment, folders_in, merge, names_in, publish, replaced, table
+from gateway.counts import folders_in
+from gateway.observe.segments import DamagedSegmentError, Segment, merge, names_in, publish, replaced, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

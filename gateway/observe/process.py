@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gateway.beside import begin
-from gateway.counts import ModelCounts
+from gateway.counts import ModelCounts, folders_in
 from gateway.observe.alarms import Alerter
 from gateway.observe.alert_file import AlertFile
 from gateway.observe.delivery import Delivery
@@ -100,8 +100,7 @@ class Observer:
 
     def look(self, intake_s: float = INTAKE_S) -> ObserverStatus:
         """Make one pass, with so many seconds for what workers hand over, and say what it did."""
-        counts = self._folder / "counts"
-        folders = sorted(path for path in counts.iterdir() if path.is_dir()) if counts.is_dir() else []
+        folders = folders_in(self._folder / "counts")
         replaced = 0
         problems: dict[str, str] = {}
         for folder in folders:

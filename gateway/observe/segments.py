@@ -34,7 +34,6 @@ __all__ = [
     "DamagedSegmentError",
     "Segment",
     "classes_of",
-    "folders_in",
     "merge",
     "names_in",
     "names_of",
@@ -241,11 +240,6 @@ def merge(folder: Path, names: list[Segment]) -> Segment:
     merged = Segment(start, max(name.end for name in names) - start, f"m{secrets.token_hex(8)}")
     publish(folder, merged, (part for name in names for part in read(folder / str(name))), map(str, names))
     return merged
-
-
-def folders_in(root: Path) -> list[Path]:
-    """The model files' folders in `monitor/predictions`, sorted; none if there is no such folder."""
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
 def names_in(folder: Path) -> list[Segment]:

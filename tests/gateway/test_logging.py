@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from harness import serving, wait_until
 
+from gateway.counts import folders_in
 from gateway.observe import segments
 from gateway.observe.process import Observer, ObserverStatus
 from gateway.observe.settings import MonitorSettings
@@ -62,7 +63,7 @@ def logged(home, names):
     """All rows of the log, as they were answered."""
     parts = [
         part.select(["request_id", "row", "sha256", names[0], "label"])
-        for folder in segments.folders_in(home / "monitor" / "predictions")
+        for folder in folders_in(home / "monitor" / "predictions")
         for name in segments.segments(folder)
         for part in segments.read(folder / str(name))
     ]
@@ -122,7 +123,7 @@ def test_what_was_handed_over_survives_a_worker_and_an_observer_that_are_killed(
         ask(server.port, rows, range(50), "s", more)
     Observer(tmp_path / "home/monitor", MonitorSettings()).look()  # the next server's, if that one's came too late
     assert logged(tmp_path / "home", names) == sorted(answered + more)
-    (folder,) = segments.folders_in(tmp_path / "home/monitor/predictions")
+    (folder,) = folders_in(tmp_path / "home/monitor/predictions")
     for name in segments.segments(folder):
         for part in segments.read(folder / str(name)):
             assert part[names[1]].null_count == len(part)
@@ -132,7 +133,7 @@ def test_what_was_handed_over_survives_a_worker_and_an_observer_that_are_killed(
 def _handed_over(spool):
     """Rows in all files that are there, or were made of those that are gone."""
     found = [read_frame(frame) for path in spool.glob("*.spool") for frame in read_spool(path)]
-    folders = segments.folders_in(spool.parents[1] / "predictions")
+    folders = folders_in(spool.parents[1] / "predictions")
     parts = [
         part for folder in folders for name in segments.segments(folder) for part in segments.read(folder / str(name))
     ]
