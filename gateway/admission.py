@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
     from gateway.reply import Answer
 
-__all__ = ["Admission"]
+__all__ = ["REQUEST_ID", "Admission"]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+"""What a caller may call a request."""
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
 
 _arrival: ContextVar[float] = ContextVar("hotgate_arrival")
@@ -37,7 +38,7 @@ class Admission:
         self._count = errors.labels
         self._boot = f"{secrets.token_hex(6)}-"
         self._next = itertools.count(1).__next__
-        self._valid = _REQUEST_ID.fullmatch
+        self._valid = REQUEST_ID.fullmatch
         self._default_s = deadline_ms / 1e3 if deadline_ms is not None else math.inf
         self._clock = clock
         self.draining = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ from litestar.params import JSONBody  # noqa: TC002 - Litestar reads the handler
 from litestar.typing import FieldDefinition
 from msgspec import UNSET, UnsetType
 
+from gateway.admission import REQUEST_ID
 from gateway.errors import GatewayError, Problem, TooLarge
 from gateway.express import EMPTY, ExpressBody
 from gateway.reply import JSON_HEADER, Reply
@@ -50,8 +50,6 @@ _TEXT_MAX: Final = 256
 _LIMIT_BYTES: Final = 64 * 2**20
 _ROTATE_BYTES: Final = 4 * 2**20
 _ROTATE_S: Final = 2.0
-
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 Label = bool | int | float | str
 
@@ -169,7 +167,7 @@ def sort_out(found: list[Feedback]) -> tuple[list[Given], list[Rejected]]:
 
 
 def _fault(one: Feedback) -> str | None:
-    if not _REQUEST_ID.fullmatch(one.request_id):
+    if not REQUEST_ID.fullmatch(one.request_id):
         return f"request_id must be 1 to 128 of [A-Za-z0-9._:-], not {one.request_id[:140]!r}"
     if isinstance(one.label, UnsetType) == isinstance(one.labels, UnsetType):
         return "send either label or labels"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from benchmarks.figures import Machine
+from monitoring.performance.proportion import wilson
 
 __all__ = [
     "Cost",
@@ -25,8 +26,6 @@ __all__ = [
 Kind: TypeAlias = Literal["quiet", "abrupt", "gradual", "recurring", "concept", "annotated"]
 """How a stream changes; `concept` leaves the distribution of the rows as it was and changes what their labels are."""
 
-Z_95: Final = 1.959964
-
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """So many of so many."""
@@ -41,17 +40,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the probability behind it, at 95 %.
-
-        Source: Wilson, Probable inference, the law of succession, and statistical inference, J. Am. Stat. Assoc. 22,
-        1927.
-        """
-        if not self.of:
-            return 0.0, 1.0
-        n, p, square = self.of, self.value, Z_95**2
-        middle = (p + square / (2 * n)) / (1 + square / n)
-        half = Z_95 / (1 + square / n) * math.sqrt(p * (1 - p) / n + square / (4 * n * n))
-        return max(middle - half, 0.0), min(middle + half, 1.0)
+        """Of the probability behind it, at 95 %: Wilson's."""
+        return wilson(self.value, self.of) if self.of else (0.0, 1.0)
 
     @property
     def percent(self) -> str:

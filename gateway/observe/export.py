@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converters.modelfile import Signature
+    from gateway.feedback import Label
     from gateway.observe.segments import ColumnNames
 
-    Label = bool | int | float | str
     # Of request ids and rows, what came true of each: a class as `predict` gives it, None where nobody knows.
     LabelsFor = Callable[[list[str], list[int]], Sequence[Label | None]]
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _HALVINGS: Final = 40
 
 
+def asked(classes: int) -> range:
+    """The classes that are held against the rest: all, but of two the last one, whose curve is the first one's too."""
+    return range(classes) if classes > 2 else range(1, 2)
+
+
 def roc_auc(positive: NDArray[np.bool_], scores: Floats) -> float:
     """Measure P(score of a positive > score of a negative) + P(equal) / 2, by the ranks: Mann and Whitney's U / mn.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from monitoring.performance.auc import auc_interval, weighted_auc
-from monitoring.performance.figure import Figure, Z
+from monitoring.performance.auc import asked, auc_interval, weighted_auc
+from monitoring.performance.figure import MIN_ROWS, Figure, Z
 from monitoring.performance.losses import SURE
 from monitoring.performance.proportion import wilson
 from monitoring.performance.recalibration import AS_TOLD, recalibrate, recalibrated
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-MIN_ROWS: Final = 30
-"""Scored rows below which an interval would say nothing of use."""
 MIN_CLASS_LABELS: Final = 10
 """Labels of a class, and of others, below which its probabilities are taken at their word."""
 CELLS: Final = 512
@@ -83,7 +81,7 @@ def learn_worth(truth: Counts, probabilities: Floats) -> Worth:
     """
     classes = probabilities.shape[1]
     lines, covariances, used = [], [], 0
-    for at in range(classes) if classes > 2 else [1]:
+    for at in asked(classes):
         came = truth == at
         line: Floats = AS_TOLD
         covariance: Floats = np.zeros((2, 2))
@@ -148,16 +146,14 @@ def _accuracy(counts: Counts, p: Floats) -> float:
     return float((counts[:, 1] * p).sum() / counts[0, 0].sum())
 
 
-def _asked(counts: Counts) -> list[int]:
-    return list(range(len(counts))) if len(counts) > 2 else [1]
-
-
 def _area(counts: Counts, p: Floats) -> float:
-    return float(np.mean([weighted_auc(counts[at, 0] * p[at], counts[at, 0] * (1 - p[at])) for at in _asked(counts)]))
+    return float(
+        np.mean([weighted_auc(counts[at, 0] * p[at], counts[at, 0] * (1 - p[at])) for at in asked(len(counts))])
+    )
 
 
 def _area_interval(counts: Counts, p: Floats, area: float) -> tuple[float, float]:
-    expected = [float(counts[at, 0] @ p[at]) for at in _asked(counts)]
+    expected = [float(counts[at, 0] @ p[at]) for at in asked(len(counts))]
     n = float(counts[0, 0].sum())
     bounds = [auc_interval(area, max(rows, 1.0), max(n - rows, 1.0)) for rows in expected]
     low, high = np.mean(bounds, axis=0).tolist()

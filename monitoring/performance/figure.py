@@ -14,6 +14,10 @@ Z: Final = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
 
 
+MIN_ROWS: Final = 30
+"""Rows below which an interval would say nothing of use."""
+
+
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """A statistic with its 95 % interval; without a value, the reason says what is missing."""
 

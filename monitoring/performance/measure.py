@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from monitoring.performance.auc import auc_interval, roc_auc
+from monitoring.performance.auc import asked, auc_interval, roc_auc
 from monitoring.performance.calibration import ReliabilityBin, calibration_error, reliability
 from monitoring.performance.confusion import confusion
-from monitoring.performance.figure import Figure, mean_figure
+from monitoring.performance.figure import MIN_ROWS, Figure, mean_figure
 from monitoring.performance.losses import brier_scores, log_losses
 from monitoring.performance.proportion import wilson
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-MIN_ROWS: Final = 30
-"""Labelled rows below which an interval would say nothing of use."""
 MIN_CLASS_ROWS: Final = 10
 """Rows of a class, and rows of others, below which it has no ROC curve."""
 MIN_CURVE_ROWS: Final = 100
@@ -88,14 +86,13 @@ def _accuracy(right: NDArray[np.bool_]) -> Figure:
 
 def _roc_auc(truth: Counts, probabilities: Floats) -> Figure:
     n, classes = probabilities.shape
-    asked = range(classes) if classes > 2 else [1]
-    rows = np.bincount(truth, minlength=classes)
-    rarest = min(min(int(rows[at]), n - int(rows[at])) for at in asked)
+    chosen, rows = asked(classes), np.bincount(truth, minlength=classes)
+    rarest = min(min(int(rows[at]), n - int(rows[at])) for at in chosen)
     if rarest < MIN_CLASS_ROWS:
         return Figure(reason=f"a class has {rarest} labels on one side, {MIN_CLASS_ROWS} are needed")
-    areas = [roc_auc(truth == at, probabilities[:, at]) for at in asked]
+    areas = [roc_auc(truth == at, probabilities[:, at]) for at in chosen]
     # The mean of the bounds: wider than needed, unless the classes' errors go together.
-    bounds = [auc_interval(area, int(rows[at]), n - int(rows[at])) for area, at in zip(areas, asked, strict=True)]
+    bounds = [auc_interval(area, int(rows[at]), n - int(rows[at])) for area, at in zip(areas, chosen, strict=True)]
     low, high = np.mean(bounds, axis=0).tolist()
     return Figure(value=float(np.mean(areas)), low=low, high=high)
 

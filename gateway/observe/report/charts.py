@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.observe.texts import clock, share
 from monitoring.performance.proportion import wilson
+from monitoring.verdict import CRITICAL_PSI, MIN_EFFECT
 
 if TYPE_CHECKING:
     from gateway.observe.history import Column, Point
@@ -16,7 +17,7 @@ __all__ = ["LINES", "course", "histogram", "reliability_curve"]
 
 LINES: Final = 5
 """Most lines of a course: so many colours are told apart."""
-_LIMITS: Final = (0.1, 0.2)
+_LIMITS: Final = (MIN_EFFECT, CRITICAL_PSI)
 """PSI less chance from which drift is a warning, and critical."""
 
 
