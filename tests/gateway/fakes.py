@@ -1,4 +1,4 @@
-"""Stand-ins at the batcher's two boundaries: a model that can be held or fail, and an observer that remembers."""
+"""Stand-ins at the batcher's boundaries, a model that may be held or fail and an observer that remembers; a clock."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ import numpy as np
 
 from converters.modelfile import Column, Signature
 from gateway.engine import CostModel
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        """The time, in seconds."""
+        return self.now
 
 
 class FakeMetadata:

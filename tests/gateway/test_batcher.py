@@ -9,7 +9,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import FakeEngine, Remembering
+from fakes import Clock, FakeEngine, Remembering
 
 from gateway.batcher import Batcher
 from gateway.errors import BadRequest, Expired, Internal, Overloaded, TooLarge, Unanswerable
@@ -341,20 +341,9 @@ def rows_of(origin):
     return [(int(request_id[1:]), row) for row in range(first, first + count)]
 
 
-class Clock:
-    """Stands still until it is told."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        """The time, in seconds."""
-        return self.now
-
-
 def test_a_deadline_that_is_over_or_cannot_be_met_is_refused_before_anything_is_spent(executor, options):
     """504 and 503, counted apart; what can be met is scored."""
-    engine, observer, clock = FakeEngine(run_us=80_000.0), Remembering(), Clock()
+    engine, observer, clock = FakeEngine(run_us=80_000.0), Remembering(), Clock(100.0)
 
     async def main():
         under_test = batcher(engine, executor, {**options, "inline_limit_us": 1e9}, observer, clock=clock)
@@ -371,7 +360,7 @@ def test_a_deadline_that_is_over_or_cannot_be_met_is_refused_before_anything_is_
 
 def test_a_deadline_that_passes_in_the_queue_is_no_run(executor):
     """Only that request is told so; what waited behind it without one is scored."""
-    engine, observer, clock = FakeEngine(), Remembering(), Clock()
+    engine, observer, clock = FakeEngine(), Remembering(), Clock(100.0)
     engine.may_go_on.clear()
 
     async def main():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,16 +27,6 @@ REFERENCE = build_reference(
 )
 CELLS = 5
 NOW = 1_800_000_000.0  # a whole number of hours
-
-
-class Clock:
-    """Stands still until a test moves it."""
-
-    def __init__(self, now=NOW):
-        self.now = now
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -62,7 +53,7 @@ def total(shared, since=0.0):
 
 
 def log(shared, clock=None):
-    return CountLog(shared, REFERENCE, CELLS, clock or Clock())
+    return CountLog(shared, REFERENCE, CELLS, clock or Clock(NOW))
 
 
 def test_what_one_process_commits_another_one_reads(shared):
@@ -163,7 +154,7 @@ def test_a_block_that_is_not_committed_does_not_show_and_the_one_before_stays(sh
 
 def test_each_epoch_has_a_file_and_the_one_before_is_let_go(shared):
     """Also while nothing is counted, so that it can be folded."""
-    clock = Clock()
+    clock = Clock(NOW)
     under_test = log(shared, clock)
     count(under_test, 0)
     (first,) = shared.names()
@@ -181,7 +172,7 @@ def test_each_epoch_has_a_file_and_the_one_before_is_let_go(shared):
 
 def test_a_clock_that_is_set_back_begins_a_new_file(shared):
     """The earlier epoch's file may be folded already."""
-    clock = Clock()
+    clock = Clock(NOW)
     under_test = log(shared, clock)
     count(under_test, 0)
     clock.now += 60
@@ -198,8 +189,8 @@ def test_a_clock_that_is_set_back_begins_a_new_file(shared):
 
 def test_a_stalled_process_keeps_its_file_until_it_lets_go(shared):
     """An hour later its rows still come to the epoch in which it counted them, and are not lost."""
-    clock = Clock()
-    stalled = log(shared, Clock())
+    clock = Clock(NOW)
+    stalled = log(shared, Clock(NOW))
     count(stalled, 0)
     clock.now += 3600
     fold(shared, clock.now)
@@ -210,7 +201,7 @@ def test_a_stalled_process_keeps_its_file_until_it_lets_go(shared):
 
 def test_without_room_counts_stay_in_the_process_and_go_to_disk_later(shared, monkeypatch, caplog):
     """It is told once, nothing is lost, and it is told again when there is room."""
-    clock = Clock()
+    clock = Clock(NOW)
     under_test = log(shared, clock)
 
     def full(*_):
@@ -235,7 +226,7 @@ def test_without_room_counts_stay_in_the_process_and_go_to_disk_later(shared, mo
 
 def test_what_is_kept_is_bounded(shared, monkeypatch):
     """Older epochs become longer ones; their counts stay."""
-    clock = Clock()
+    clock = Clock(NOW)
     under_test = log(shared, clock)
     monkeypatch.setattr(ModelCounts, "describe", lambda *_: (_ for _ in ()).throw(OSError("read only")))
     for step in range(3 * KEPT_SPANS):
@@ -253,7 +244,7 @@ def test_what_is_kept_is_bounded(shared, monkeypatch):
 
 def test_folding_leaves_the_sum_and_few_files(shared):
     """Three processes, two hours: what is old is cut coarsely, what is new finely."""
-    clock = Clock()
+    clock = Clock(NOW)
     logs = [log(shared, clock) for _ in range(3)]
     for step in range(720):
         for index, under_test in enumerate(logs):
@@ -352,7 +343,7 @@ def test_merge_equals_union(tmp_path_factory, steps):
     """However processes count, fold, stop, start and set their clock: the sum is that of all rows."""
     shared = ModelCounts(tmp_path_factory.mktemp("counts") / "a")
     shared.folder.mkdir()
-    clock = Clock()
+    clock = Clock(NOW)
     logs = [log(shared, clock) for _ in range(3)]
     expected = [0] * CELLS
     for step, number, cell in steps:
@@ -372,13 +363,14 @@ def test_merge_equals_union(tmp_path_factory, steps):
 
 
 KILLED = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 import numpy as np
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts
 from gateway.observe.folding import Folding
 from monitoring import build_reference
+from tests.gateway.killing import kill_at
 
 RNG = np.random.default_rng(0)
 REFERENCE = build_reference(RNG.random((400, 1)), RNG.random(400), names=["a"], kinds=["float"], graph_sha256="0")
@@ -387,20 +379,6 @@ now = 1_800_000_000.0
 
 def total(shared):
     return int(sum((span.counts for span in shared.spans()), start=np.zeros(3, np.int64))[0])
-
-def kill_at(step):
-    seen = 0
-    def trace(frame, event, _):
-        nonlocal seen
-        name = frame.f_code.co_filename
-        if "/gateway/count" not in name and "/observe/folding" not in name:
-            return None
-        if event == "line":
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    return trace
 
 for step in range(1, 2000):
     shared = ModelCounts(root / str(step))
@@ -413,7 +391,7 @@ for step in range(1, 2000):
     child = os.fork()
     if child == 0:
         own = CountLog(shared, REFERENCE, 3, lambda: now)
-        sys.settrace(kill_at(step))
+        sys.settrace(kill_at(step, "/gateway/count", "/observe/folding"))
         if what == "commit":
             own.current()[0] += 10
             own.commit()

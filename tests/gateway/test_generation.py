@@ -7,7 +7,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from fakes import FakeEngine
+from fakes import Clock, FakeEngine
 
 from converters.errors import GoldenMismatch
 from gateway.drift import DriftMonitor
@@ -69,16 +69,6 @@ def models(store, **options):
     )
 
 
-class Clock:
-    """Monotonic seconds that a test moves."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
 def test_models_follow_the_manifest_and_say_what_is_missing(tmp_path, linear, forest):
     """Load, swap, roll back without a load, drop; unknown and unloaded names have their own errors."""
     store = ModelStore(tmp_path / "store")
@@ -127,7 +117,7 @@ def test_what_is_swapped_out_is_let_go_however_fast_the_swaps_come(tmp_path, lin
     hashes = (linear.file.sha256, forest.file.sha256)
 
     async def main():
-        clock, monitor = Clock(), DriftMonitor(tmp_path / "counts")
+        clock, monitor = Clock(100.0), DriftMonitor(tmp_path / "counts")
         under_test = Models(store, GatewaySettings(), Metrics({}), monitor, clock=clock)
         for swap in range(100):
             roles = ModelRoles(champion=Entry(version=str(swap), sha256=hashes[swap % 2]))
@@ -152,7 +142,7 @@ def test_what_a_request_counts_just_after_its_generation_was_let_go_is_shown(tmp
         hashes = [writer.put(linear.file.data), writer.put(forest.file.data)]
 
     async def main():
-        clock, metrics, served = Clock(), Metrics({}), []
+        clock, metrics, served = Clock(100.0), Metrics({}), []
         under_test = Models(
             store, GatewaySettings(hold_previous_s=0.0), metrics, DriftMonitor(store.root / "counts"), clock=clock
         )
@@ -178,7 +168,7 @@ def test_metrics_of_a_thousand_swaps_are_those_of_the_last_ones(tmp_path, linear
         hashes = [writer.put(linear.file.data), writer.put(forest.file.data)]
 
     async def main():
-        clock, metrics = Clock(), Metrics({})
+        clock, metrics = Clock(100.0), Metrics({})
         under_test = Models(store, GatewaySettings(), metrics, DriftMonitor(store.root / "c"), clock=clock)
         for swap in range(1000):
             roles = ModelRoles(champion=Entry(version=str(swap), sha256=hashes[swap % 2]))

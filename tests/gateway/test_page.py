@@ -9,6 +9,7 @@ import threading
 import msgspec
 import numpy as np
 import pytest
+from fakes import Clock
 
 from gateway.countlog import CountLog
 from gateway.counts import ModelCounts, Served
@@ -253,14 +254,7 @@ class FakeGeneration:
 @pytest.fixture
 def clock():
     """Monotonic time that a test moves."""
-
-    class Clock:
-        now = 50.0
-
-        def __call__(self):
-            return self.now
-
-    return Clock()
+    return Clock(50.0)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from fakes import Clock
 
 from converters.modelfile import Column, Signature
 from gateway.cli import _log_settings
@@ -35,19 +36,9 @@ NOW = 1_800_000_000.0  # a whole number of hours
 A, B = "a" * 64, "b" * 64
 
 
-class Clock:
-    """Stands still until a test moves it."""
-
-    def __init__(self, now=NOW):
-        self.now = now
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW)
 
 
 def signature(names="xy", classes=(0, 1), labels=("no", "yes"), **more):
@@ -228,7 +219,7 @@ def test_large_files_are_not_merged(tmp_path, clock, monkeypatch):
     for minute in range(4):
         leave(tmp_path, clock, [f"{minute}"])
         clock.now += 60
-    Observing(tmp_path, Clock()).look()
+    Observing(tmp_path, Clock(NOW)).look()
     sizes = [(tmp_path / "predictions" / A / name).stat().st_size for name in files(tmp_path)]
     monkeypatch.setattr(predlog, "MERGED_BYTES", sum(sizes[:3]))
     clock.now += 3600
@@ -289,7 +280,7 @@ def test_a_damaged_segment_is_put_aside(tmp_path, clock, caplog):
     for minute in range(3):
         leave(tmp_path, clock, [f"{minute}"])
         clock.now += 60
-    under_test = Observing(tmp_path, Clock())
+    under_test = Observing(tmp_path, Clock(NOW))
     under_test.look()
     path = tmp_path / "predictions" / A / files(tmp_path)[1]
     path.write_bytes(path.read_bytes()[:-3])
@@ -308,7 +299,7 @@ def test_a_merge_that_was_broken_off_doubles_nothing(tmp_path, clock):
     for minute in range(3):
         leave(tmp_path, clock, [f"{minute}"])
         clock.now += 60
-    Observing(tmp_path, Clock()).look()
+    Observing(tmp_path, Clock(NOW)).look()
     folder = tmp_path / "predictions" / A
     segments.merge(folder, segments.names_in(folder)[:2])
     assert len(files(tmp_path)) == 4

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from fakes import Clock
 from harness import wait_until
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -19,19 +20,9 @@ TOOK = Family(name="took", kind="histogram", help="Seconds.", bounds=(1.0, 2.0))
 LOADED = Family(name="loaded", kind="gauge", help="Workers.", labels=("sha256",))
 
 
-class Clock:
-    """Wall time that a test moves."""
-
-    def __init__(self):
-        self.now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1_700_000_000.0)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import Clock
 
 from gateway.spool import Spool, closed_files, read_spool
 
@@ -18,19 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_800_000_000.0
 
 
-class Clock:
-    """Stands still until a test moves it."""
-
-    def __init__(self):
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture
@@ -200,31 +191,19 @@ def test_an_unfinished_file_is_removed_after_an_hour(folder, clock):
 
 
 KILLED = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 from gateway.spool import Spool
+from tests.gateway.killing import kill_at
 
 root = Path(sys.argv[1])
-
-def kill_at(step):
-    seen = 0
-    def trace(frame, event, _):
-        nonlocal seen
-        if "/gateway/spool" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    return trace
 
 for step in range(1, 1000):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         spool = Spool(root / str(step), limit_bytes=10**6, rotate_s=60, rotate_bytes=30)
-        sys.settrace(kill_at(step))
+        sys.settrace(kill_at(step, "/gateway/spool"))
         for number in range(4):
             assert spool.append(b"frame ", str(number).encode())
             os.write(write, b".")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fakes import Clock
 
 from gateway.store import Cause, Entry, Manifest, ModelRoles, ModelStore, ObjectError, StoreError, StoreLockedError
 
@@ -21,19 +22,9 @@ ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
 
 
-class Clock:
-    """Stands still until told."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture
@@ -227,9 +218,10 @@ def test_a_publish_without_space_leaves_the_old_state_and_can_be_repeated(store)
 
 
 KILLED = """
-    import os, signal, sys
+    import os, sys
     from pathlib import Path
     from gateway.store import Entry, ModelRoles, ModelStore
+    from tests.gateway.killing import kill_at
 
     root = Path(sys.argv[1])
 
@@ -242,18 +234,6 @@ KILLED = """
         with store.writer() as writer:
             writer.publish({"m": ModelRoles(champion=Entry(version="1", sha256=writer.put(b"one")))})
 
-    def kill_at(step):
-        left = step
-        def trace(frame, event, _argument):
-            nonlocal left
-            if "gateway/store" not in frame.f_code.co_filename:
-                return None
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-        return trace
-
     step = 0
     while True:
         step += 1
@@ -261,7 +241,7 @@ KILLED = """
         seed(store)
         child = os.fork()
         if not child:
-            sys.settrace(kill_at(step))
+            sys.settrace(kill_at(step, "gateway/store"))
             attempt(store)
             os._exit(0)
         _, status = os.waitpid(child, 0)

@@ -296,24 +296,12 @@ def test_labels_for_export_are_classes_and_only_those_that_are_sure(world):
 
 
 KILLED = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 from truth_world import World
+from tests.gateway.killing import kill_at
 
 STEPS = {"look", "predictions", "transaction", "_given", "_predicted"}
-
-def kill_at(step):
-    seen = 0
-    def trace(frame, event, _):
-        nonlocal seen
-        if "/observe/truth" not in frame.f_code.co_filename or frame.f_code.co_name not in STEPS:
-            return None
-        if event == "line":
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    return trace
 
 def session(world):
     world.predict(["a", "b", "c"], source="first")
@@ -334,7 +322,7 @@ for step in range(1, 5000, 2):
     child = os.fork()
     if child == 0:
         world = World(folder)
-        sys.settrace(kill_at(step))
+        sys.settrace(kill_at(step, "/observe/truth", functions=STEPS))
         session(world)
         os._exit(0)
     _, status = os.waitpid(child, 0)
