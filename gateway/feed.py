@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 
@@ -87,10 +87,9 @@ class NoFeed:
 
     def verdict(self, horizon_s: float | None = None) -> Judged:
         """There is none; as `total`."""
-        since, total = self.total(horizon_s)
-        return Judged(since, judge(self.reference, total))
+        self.total(horizon_s)
 
-    def total(self, horizon_s: float | None = None) -> tuple[float | None, Counts]:
+    def total(self, horizon_s: float | None = None) -> NoReturn:
         """There is none.
 
         Raises:

@@ -260,7 +260,7 @@ def _run_all(
                 say(f"{name} judges the streams")
                 running[name] = _Process(waiting.pop(name), work / f"{name}.log")
                 ends.callback(running[name].end)
-            time.sleep(0.1)
+            time.sleep(0.1)  # any of them may end first, and each has a time limit of its own
             for name in [name for name, process in running.items() if process.code is not None]:
                 done[name] = running.pop(name)
                 say(f"{name} is done")

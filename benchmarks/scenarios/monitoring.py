@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,8 @@ from benchmarks.scenarios.plan import checked, served
 from benchmarks.subject import row_body, train_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from benchmarks.load import LoadResult
@@ -37,8 +37,6 @@ SIDES = {
 """Settings by side; `on` is the default."""
 PATH = "on, observer stopped"
 """The first side again: what the worker itself pays."""
-DRAIN_S = 2.0
-"""Most, for the observer to take in what came while it was stopped."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,26 +82,29 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> Monitor
             found: dict[str, list[LoadResult]] = {name: [] for name in servers}
             for number, name in enumerate(_order(tuple(servers), 2 * plan.rounds), 1):
                 say(f"{connections} connections, block {number} of {2 * plan.rounds * len(servers)}: {name}")
-                with _alone(servers, name, homes["on"]):
+                with _alone(servers, name):
                     result = run(rig.generator, msgspec.structs.replace(block, port=servers[name].port))
+                if name == PATH:
+                    _catch_up(homes["on"] / "monitor" / "spool" / "predictions", plan.drain_s)
                 found[name].append(checked(result, f"{name}, {connections} connections"))
             loads.append(_load(connections, found))
     return MonitoringCost(block_s=plan.block_s, loads=tuple(loads))
 
 
-@contextmanager
-def _alone(servers: dict[str, Server], name: str, home: Path) -> Iterator[None]:
-    """Stop all but one server; of the side that is without it also its observer, which then has its time."""
+def _alone(servers: dict[str, Server], name: str) -> AbstractContextManager[None]:
+    """Stop all but one server; of the side that is without it, its observer too."""
     still = [server.pid for server in servers.values() if server is not servers[name]]
     if name == PATH:
         pid = servers[name].pid
         still += [child for child in descendants(pid) if child not in workers(pid)]
-    with paused(still):
-        yield
-    if name == PATH:
-        until = time.monotonic() + DRAIN_S
-        while len(list((home / "monitor" / "spool" / "predictions").glob("*"))) > 1 and time.monotonic() < until:
-            time.sleep(0.1)
+    return paused(still)
+
+
+def _catch_up(spool: Path, most_s: float) -> None:
+    """Wait until the observer has taken in what came while it was stopped, but for the file that is still open."""
+    until = time.monotonic() + most_s
+    while len(list(spool.glob("*"))) > 1 and time.monotonic() < until:
+        time.sleep(0.1)  # nobody tells when a file is gone
 
 
 def _settings(name: str, homes: dict[str, Path]) -> dict[str, str]:

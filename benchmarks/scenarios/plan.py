@@ -48,6 +48,8 @@ class ScenarioPlan(msgspec.Struct, frozen=True, kw_only=True):
     swap_interval_s: float = 2.0
     swap_trees: tuple[int, int] = (200, 500)
     """Of the forests that take turns."""
+    drain_s: float = 20.0
+    """Most, for an observer that was stopped to take in what came meanwhile."""
     starts: int = 3
     wide_models: int = 3
     wide_features: int = 1000

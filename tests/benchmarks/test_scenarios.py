@@ -42,6 +42,7 @@ TINY = ScenarioPlan(
     swaps=2,
     swap_interval_s=0.8,
     swap_trees=(10, 20),
+    drain_s=0.3,
     starts=1,
     wide_models=2,
     wide_features=20,
