@@ -34,8 +34,8 @@ test: setup  ## run every test, or those that ARGS names
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/benchmarks
-	@$(BIN)/python -m pytest tests/benchmarks
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not measures'
+	@$(BIN)/python -m pytest -m measures tests/benchmarks
 endif
 
 check: setup  ## lint, formatting, types, the rooms' imports, spelling

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     Script = Callable[["Exchange"], Awaitable[None]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever starts servers or sends load here wants the machine to itself: `make test` runs it last, alone."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and (
+            item.get_closest_marker("process") or {"generator", "server"} & set(getattr(item, "fixturenames", ()))
+        ):
+            item.add_marker("measures")
+
+
 class Exchange:
     """One request and the means to answer it, well or badly."""
 
