@@ -190,7 +190,7 @@ def test_the_inputs_of_a_pipeline_are_its_dependencies(tmp_path):
 def test_a_csv_that_is_not_utf8_names_the_row(tmp_path):
     """And the byte."""
     path = tmp_path / "rows.csv"
-    path.write_bytes("a,kind\n1,x\n2,caf\xe9\n".encode("latin-1"))
+    path.write_bytes("a,kind\n1,x\n2,\xe9t\xe9\n".encode("latin-1"))
 
     with pytest.raises(DataError, match=r"rows\.csv, row 2: byte 0xe9 is not UTF-8"):
         load_dataset(load_config(None, [f"data.source={path}", "data.target=kind"]).data)

@@ -106,7 +106,7 @@ def test_values_outside_their_range_are_named_by_row_and_column(sound):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"columns": {"sise": ColumnRule()}}, "no column 'sise'; did you mean 'size'?"),
+        ({"columns": {"sizes": ColumnRule()}}, "no column 'sizes'; did you mean 'size'?"),
         ({"columns": {"size": ColumnRule(kind="int")}}, "'size' is of kind float, validation.columns says int"),
         ({"columns": {"size": ColumnRule()}, "only": True}, "'weight' is not in validation.columns"),
     ],
@@ -119,8 +119,8 @@ def test_another_schema_is_named(sound, settings, words):
 def test_all_findings_are_told_at_once(sound):
     """One look at the data, one message."""
     sound.rows[11] = sound.rows[8]
-    with pytest.raises(DataError, match=r"(?s)rows\.csv is not fit.*sise.*rows 9, 12 have the features"):
-        demand_valid(sound, _split(20), ValidationConfig(columns={"sise": ColumnRule()}))
+    with pytest.raises(DataError, match=r"(?s)rows\.csv is not fit.*sizes.*rows 9, 12 have the features"):
+        demand_valid(sound, _split(20), ValidationConfig(columns={"sizes": ColumnRule()}))
 
 
 def test_training_stops_before_mlflow_is_opened(tmp_path):
@@ -139,7 +139,7 @@ def test_training_stops_before_mlflow_is_opened(tmp_path):
         ("validation.columns={size: {min: 3, max: 2}}", "min must not be above max"),
         ("validation.columns={size: {mim: 3}}", "did you mean 'min'?"),
         ("validation.leakage=2", "did you mean 'leakage_max'?"),
-        ("serach.folds=2", "did you mean 'search'?"),
+        ("seed_.folds=2", "did you mean 'search'?"),
         ("split.xyz=2", "it has holdout, balance_draws, keep"),
     ],
 )
