@@ -139,7 +139,7 @@ def test_training_stops_before_mlflow_is_opened(tmp_path):
         ("validation.columns={size: {min: 3, max: 2}}", "min must not be above max"),
         ("validation.columns={size: {mim: 3}}", "did you mean 'min'?"),
         ("validation.leakage=2", "did you mean 'leakage_max'?"),
-        ("seed_.folds=2", "did you mean 'search'?"),
+        ("sed.folds=2", "did you mean 'seed'?"),
         ("split.xyz=2", "it has holdout, balance_draws, keep"),
     ],
 )
