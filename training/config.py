@@ -100,7 +100,7 @@ class ValidationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Share of the rows that may repeat an earlier one, class included."""
     conflicts_max: float = 0.0
     """Share of the rows that may have the features of a row of another class."""
-    leakage_max: float = 0.0
+    leakage_max: float = 0.05
     """Share of the held-out rows that may have the features of a training row."""
     minority_min: float = 0.01
     """Share of the rows that the rarest class must have."""

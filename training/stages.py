@@ -136,7 +136,9 @@ def evaluate_prepared(config: TrainConfig, prepared: Path, trained_in: Path, int
         from sklearn.metrics import roc_curve
 
         false, true, _ = roc_curve(codes, probabilities[:, 1])
-        _write_csv(into / "roc.csv", ("false positives", "true positives"), zip(false.tolist(), true.tolist(), strict=True))
+        _write_csv(
+            into / "roc.csv", ("false positives", "true positives"), zip(false.tolist(), true.tolist(), strict=True)
+        )
     pictures, _ = draw(estimator, trained.best.name, basis)
     for name, png in pictures.items():
         (into / name).write_bytes(png)

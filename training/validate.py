@@ -76,18 +76,22 @@ def validate(dataset: Dataset, split: Split, config: ValidationConfig) -> Valida
         *_ranges(dataset, config),
         *_balance(dataset, config),
         *_share(
-            "duplicates", repeats, n, config.duplicates_max, "repeat an earlier row, class included; drop the repeats"
+            "duplicates", repeats, n, config.duplicates_max, "equal to an earlier row, class included; drop the repeats"
         ),
         *_share(
-            "conflicts", conflicts, n, config.conflicts_max, "have the features of a row of another class; mend labels"
+            "conflicts",
+            conflicts,
+            n,
+            config.conflicts_max,
+            "the same features as a row of another class; mend the labels",
         ),
         *_share(
             "leakage",
             leaked,
             len(split.heldout),
             config.leakage_max,
-            "are held out though a training row has the same features, so the model would be judged by what it has"
-            " seen; drop the repeats",
+            "held out, while a training row has the same features, so the model would be judged by what it has seen;"
+            " drop the repeats",
         ),
     ]
     counts = np.bincount(dataset.codes, minlength=len(dataset.classes)).tolist()
@@ -163,7 +167,7 @@ def _share(check: str, rows: Indices, n: int, limit: float, text: str) -> Iterat
         yield Finding(
             check=check,
             rows=_numbered(rows),
-            text=f"{_named(rows)} {text}, or allow them with validation.{_LIMITS[check]} (now {limit:g} of {n} rows)",
+            text=f"{_named(rows)}: {text}, or allow them with validation.{_LIMITS[check]} (now {limit:g} of {n} rows)",
         )
 
 
