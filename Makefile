@@ -76,7 +76,9 @@ soak: setup  ## ten million requests, or 20 minutes, against one worker: its mem
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra all -o requirements/all.txt
-	@echo uv | $(LOCK) - -o requirements/setup.txt
+	@$(LOCK) pyproject.toml --extra train --extra monitor --extra data -c requirements/all.txt -o requirements/train.txt
+	@printf 'setuptools>=77\nuv\n' | $(LOCK) - -o requirements/setup.txt
+	@echo dumb-init | $(LOCK) - -o requirements/init.txt
 	@for peer in $(wildcard benchmarks/*/requirements/*.in); do $(LOCK) $$peer -o $${peer%.in}.txt || exit 1; done
 
 clean:  ## remove .venv and caches (state under .hotgate stays)

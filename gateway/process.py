@@ -67,7 +67,9 @@ def stop_accepting() -> int:
 
     A listening socket that is closed resets the connections that wait in its queue, whose clients have seen them open
     and may have sent their request whole. A filter that drops every packet to the listener keeps the queue from
-    growing while the server still empties it; connections that are open already have sockets of their own.
+    growing while the server still empties it; connections that are open already have sockets of their own. Linux 6.18
+    keeps that filter from users without privileges, as in a container: there the queue is cut to one connection a
+    listener, so that at most that one can be reset.
     """
     code = ctypes.create_string_buffer(_DROP_EVERYTHING)
     program = struct.pack("HL" if struct.calcsize("L") == 4 else "HxxxxxxL", 1, ctypes.addressof(code))
@@ -84,7 +86,10 @@ def stop_accepting() -> int:
             continue
         with listener:
             if _listens(listener):
-                listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+                try:
+                    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+                except PermissionError:
+                    listener.listen(0)
                 found += 1
     return found
 
