@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro soak lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro soak images-test lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,13 +70,16 @@ bench-micro: setup  ## measure each part of a request's path apart (ARGS=docs/ho
 		|| { cat .hotgate/bench/micro.log; exit 1; }
 	@$(BIN)/python -m benchmarks.micro.table .hotgate/bench/micro.json $(ARGS)
 
+images-test: setup  ## build both images and run them hardened (needs root, buildah, podman, runc and debootstrap; minutes)
+	@HOTGATE_IMAGES=1 $(BIN)/python -m pytest tests/deploy/test_images.py -rP
+
 soak: setup  ## ten million requests, or 20 minutes, against one worker: its memory must stay flat (ARGS=--swaps: with swaps)
 	@$(BIN)/hotgate bench soak $(ARGS)
 
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
 	@$(LOCK) pyproject.toml -o requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra all -o requirements/all.txt
-	@$(LOCK) pyproject.toml --extra train --extra monitor --extra data -c requirements/all.txt -o requirements/train.txt
+	@$(LOCK) pyproject.toml --extra train --extra monitor --extra data --extra server -c requirements/all.txt -o requirements/train.txt
 	@printf 'setuptools>=77\nuv\n' | $(LOCK) - -o requirements/setup.txt
 	@echo dumb-init | $(LOCK) - -o requirements/init.txt
 	@for peer in $(wildcard benchmarks/*/requirements/*.in); do $(LOCK) $$peer -o $${peer%.in}.txt || exit 1; done

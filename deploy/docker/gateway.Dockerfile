@@ -20,7 +20,7 @@ RUN /opt/build/bin/uv build --quiet --wheel --no-build-isolation --python /opt/b
 
 FROM docker.io/library/python:3.11-slim
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/hotgate hotgate \
-    && install --directory --owner=hotgate --group=hotgate /var/lib/hotgate
+    && install --directory --owner=hotgate --group=hotgate /var/lib/hotgate /var/lib/hotgate/store /var/lib/hotgate/monitor
 COPY --from=build /opt/hotgate /opt/hotgate
 ENV PATH=/opt/hotgate/bin:$PATH \
     HOTGATE_HOME=/var/lib/hotgate \

@@ -24,7 +24,7 @@ RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/hotgate hotgate \
-    && install --directory --owner=hotgate --group=hotgate /var/lib/hotgate
+    && install --directory --owner=hotgate --group=hotgate /var/lib/hotgate /var/lib/hotgate/store /var/lib/hotgate/monitor
 COPY --from=build /opt/hotgate /opt/hotgate
 ENV PATH=/opt/hotgate/bin:$PATH \
     HOTGATE_HOME=/var/lib/hotgate \
