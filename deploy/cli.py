@@ -35,22 +35,40 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.argument("name")
 @click.argument("version")
 @_TO
-@click.option("--reason", default="promoted by hand", show_default=True, help="Why, for the record.")
+@click.option("--reason", help="Why, for the record  [default: promoted by hand].")
+@click.option("--force", is_flag=True, help="Whatever the gate says; needs --reason, which is recorded.")
 @_WHO
-@_EXPECT
+@click.option(
+    "--expect-champion", metavar="VERSION",
+    help="Refuse unless this version has the role now  [default: the one that the gate compared with].",
+)  # fmt: skip
 @_JSON
 def promote(
-    *, name: str, version: str, to: str, reason: str, who: str | None, expect_champion: str | None, as_json: bool
+    *,
+    name: str,
+    version: str,
+    to: str,
+    reason: str | None,
+    force: bool,
+    who: str | None,
+    expect_champion: str | None,
+    as_json: bool,
 ) -> None:
     """Move a model version into a stage.
 
-    The version that was there is archived, the decision is recorded with the model, and running gateways swap within
-    about a second. Exit code 1: refused, or somebody else was first.
+    Production takes only what has passed `hotgate gate` with exactly the version's file, against the version that
+    serves now. The version that was there is archived, the decision is recorded with the model, and running gateways
+    swap within about a second.
+
+    Exit code 1: refused, or somebody else was first. 2: an option is impossible, such as --force without --reason.
     """
     from deploy.promotion import promote as move
 
+    if force and not (reason or "").strip():
+        raise click.UsageError("--force needs --reason TEXT: why the gate is passed over, for the record")
     with _registry() as client:
-        outcome = move(client, name, version, **_words(to, reason, who, expect_champion))
+        words = _words(to, reason or "promoted by hand", who, expect_champion)
+        outcome = move(client, name, version, forced=force, **words)
     _show(outcome, as_json=as_json)
 
 

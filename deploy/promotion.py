@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from deploy.decisions import Decision, after_all, history, load, predecessor, quiet_stages, withdraw, write
+from deploy.fitness import PARITY_TAG, Expectation, PromotionError, PromotionLostError, demand_gate, fit_tags, say
 from gateway.sync.base import SHA256_TAG
 from gateway.sync.resolve import Selector
 
@@ -23,19 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "promote", "rollback"]
 
-PARITY_TAG = "hotgate.parity"
-"""The version's tag that registering sets to `pass`: the model file answers as scikit-learn did."""
-
 _NOTE = "hotgate: "
 _REASON_CHARACTERS = 1000
-
-
-class PromotionError(Exception):
-    """Nothing was moved; the text says why and what would help."""
-
-
-class PromotionLostError(PromotionError):
-    """Somebody else decided at the same time, and first; theirs stands."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,25 +48,39 @@ def promote(  # noqa: PLR0913 - each is one word of the decision
     champion: str = "stage:Production",
     challenger: str = "stage:Staging",
     expect_champion: str | None = None,
-    verdict: str = "parity: pass",
+    forced: bool = False,
     now: datetime | None = None,
 ) -> Outcome:
-    """Give a version a role, and take it from the others.
+    """Give a version a role, and take it from the others; the champion's only after a passed gate.
 
     Args:
         to: `Production` or `champion`, `Staging` or `challenger`: the role, through its setting; or a mark such as
             `alias:blue` itself.
         champion: the role's setting.
         challenger: the role's setting.
-        expect_champion: refuse unless this version has the role now.
-        verdict: what speaks for it, for the record.
+        expect_champion: refuse unless this version has the role now; without it, the one that the gate held the
+            version against.
+        forced: do not ask what the gate says; the decision records that, with the reason.
 
     Raises:
         PromotionLostError: somebody else was first.
         PromotionError: the version is not fit to serve, or the role is not held by whom it was expected of.
     """
-    target = _target(to, champion, challenger)
-    return _move(client, name, str(version), target, "promote", who, reason, expect_champion, verdict, now)
+    _check_words(who, reason)
+    target, version = _target(to, champion, challenger), str(version)
+    expected = Expectation(champion=expect_champion) if expect_champion is not None else None
+    verdict = f"forced: {reason}" if forced else "parity: pass"
+    with _mapped(name):
+        tags = fit_tags(client, name, version)
+    if target == _target("champion", champion, challenger) and not forced:
+        record = demand_gate(name, version, tags)
+        expected = expected or Expectation(
+            champion=record.champion,
+            cure=f"the gate compared with that one, so run `hotgate gate {name} {version}` anew",
+        )
+        verdict = f"gate: pass, against {say(record.champion)}"
+    wanted = _Wanted(action="promote", version=version, sha256=tags[SHA256_TAG], target=target, verdict=verdict)
+    return _move(client, name, wanted, who, reason, expected, now)
 
 
 def rollback(  # noqa: PLR0913 - each is one word of the decision
@@ -99,6 +103,7 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
         PromotionLostError: somebody else was first.
         PromotionError: there is nothing to go back to, or it is not fit to serve.
     """
+    _check_words(who, reason)
     target = _target(to, champion, challenger)
     with _mapped(name):
         decisions = [item for item in load(client, name).values() if item.target == str(target)]
@@ -106,20 +111,30 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
     before = predecessor(decisions, current[0] if current else None)
     if before is None:
         raise PromotionError(f"no decision on {name} tells what had {target} before: promote a version instead")
-    expected = expect_champion or (current[0] if current else None)
-    return _move(client, name, before, target, "rollback", who, reason, expected, "served before", now)
+    with _mapped(name):
+        tags = fit_tags(client, name, before)
+    expected = Expectation(champion=expect_champion or (current[0] if current else None))
+    wanted = _Wanted(action="rollback", version=before, sha256=tags[SHA256_TAG], target=target, verdict="served before")
+    return _move(client, name, wanted, who, reason, expected, now)
 
 
-def _move(  # noqa: PLR0913, PLR0917 - the two callers name them
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done, and what speaks for it."""
+
+    action: Literal["promote", "rollback"]
+    version: str
+    sha256: str
+    target: Selector
+    verdict: str
+
+
+def _move(
     client: MlflowClient,
     name: str,
-    version: str,
-    target: Selector,
-    action: Literal["promote", "rollback"],
+    wanted: _Wanted,
     who: str,
     reason: str,
-    expected: str | None,
-    verdict: str,
+    expected: Expectation | None,
     now: datetime | None,
 ) -> Outcome:
     """Check, decide, move, and look whether somebody else did the same meanwhile.
@@ -128,26 +143,25 @@ def _move(  # noqa: PLR0913, PLR0917 - the two callers name them
     at least one sees the other: the one that finds the role changed gives up, and if both have moved, both see both
     decisions and the later one gives way.
     """
-    _check_words(who, reason)
+    version, target = wanted.version, wanted.target
     with _mapped(name):
         known = load(client, name)
-        sha256 = _fit(client, name, version)
         holders = _holders(client, name, target)
         before = holders[0] if holders else None
-        if expected is not None and before != expected:
-            raise PromotionError(f"{target} of {name} is held by {_say(before)}, not by version {expected}")
         if holders == [version]:
             raise PromotionError(f"version {version} of {name} has {target} already")
+        if expected is not None:
+            expected.check(name, str(target), before)
         decision = Decision(
             who=who,
             when=after_all(list(known.values()), now or datetime.now(UTC)),
             why=reason,
-            action=action,
+            action=wanted.action,
             target=str(target),
             before=before,
             after=version,
-            verdict=verdict,
-            sha256=sha256,
+            verdict=wanted.verdict,
+            sha256=wanted.sha256,
         )
         key = write(client, name, decision)
         try:
@@ -166,8 +180,7 @@ def _give_unless_changed(
     found = _holders(client, name, target)
     if found != holders:
         raise PromotionLostError(
-            f"somebody else gave {target} of {name} to {_say(found[0] if found else None)} meanwhile;"
-            " yours was not done"
+            f"somebody else gave {target} of {name} to {say(found[0] if found else None)} meanwhile; yours was not done"
         )
     _give(client, name, decision.after, target)
 
@@ -226,23 +239,6 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
             return found
 
 
-def _fit(client: MlflowClient, name: str, version: str) -> str:
-    """The version's hash, if its tags say that the gateway would serve it."""
-    if not version.isdigit():
-        raise PromotionError(f"a version is a number, not {version!r}")
-    tags: dict[str, str] = client.get_model_version(name, version).tags
-    parity = tags.get(PARITY_TAG)
-    if parity != "pass":
-        told = f"says {parity!r}" if parity else "is missing"
-        raise PromotionError(
-            f"version {version} of {name} has no passing parity certificate (tag {PARITY_TAG} {told}):"
-            f" run `hotgate convert models:/{name}/{version} --register`"
-        )
-    if SHA256_TAG not in tags:
-        raise PromotionError(f"version {version} of {name} lacks the tag {SHA256_TAG}: it would not be served")
-    return tags[SHA256_TAG]
-
-
 def _describe(client: MlflowClient, name: str, decision: Decision) -> None:
     """Put the decision into the version's description, under what people wrote there; the deed is done without it."""
     from mlflow.exceptions import MlflowException
@@ -274,10 +270,6 @@ def _check_words(who: str, reason: str) -> None:
         raise PromotionError("a decision needs who and why")
     if len(reason) > _REASON_CHARACTERS:
         raise PromotionError(f"a reason has at most {_REASON_CHARACTERS} characters, not {len(reason)}")
-
-
-def _say(version: str | None) -> str:
-    return f"version {version}" if version else "no version"
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""What a version must have to be given a role: parity and hash for any, the gate's pass for the champion's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.sync.base import SHA256_TAG
+from gateway.sync.gate_record import GATE_TAG, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlflow import MlflowClient
+
+    from gateway.sync.gate_record import GateRecord
+
+__all__ = ["PARITY_TAG", "Expectation", "PromotionError", "PromotionLostError", "demand_gate", "fit_tags", "say"]
+
+PARITY_TAG = "hotgate.parity"
+"""The version's tag that registering sets to `pass`: the model file answers as scikit-learn did."""
+
+
+class PromotionError(Exception):
+    """Nothing was moved; the text says why and what would help."""
+
+
+class PromotionLostError(PromotionError):
+    """Somebody else decided at the same time, and first; theirs stands."""
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """Who must have a role for it to be given to another."""
+
+    champion: str | None
+    """None: nobody."""
+    cure: str = ""
+    """What to do if somebody else has it."""
+
+    def check(self, name: str, target: str, found: str | None) -> None:
+        """Refuse unless it is as expected.
+
+        Raises:
+            PromotionError: it is not.
+        """
+        if found != self.champion:
+            text = f"{target} of {name} is held by {say(found)}, not by {say(self.champion)}"
+            raise PromotionError(f"{text}: {self.cure}" if self.cure else text)
+
+
+def fit_tags(client: MlflowClient, name: str, version: str) -> dict[str, str]:
+    """The version's tags, if they say that the gateway would serve it."""
+    if not version.isdigit():
+        raise PromotionError(f"a version is a number, not {version!r}")
+    tags: dict[str, str] = client.get_model_version(name, version).tags
+    parity = tags.get(PARITY_TAG)
+    if parity != "pass":
+        told = f"says {parity!r}" if parity else "is missing"
+        raise PromotionError(
+            f"version {version} of {name} has no passing parity certificate (tag {PARITY_TAG} {told}):"
+            f" run `hotgate convert models:/{name}/{version} --register`"
+        )
+    if SHA256_TAG not in tags:
+        raise PromotionError(f"version {version} of {name} lacks the tag {SHA256_TAG}: it would not be served")
+    return tags
+
+
+def demand_gate(name: str, version: str, tags: Mapping[str, str]) -> GateRecord:
+    """The gate's record of a version, if it passed with exactly the file that the version has now.
+
+    Raises:
+        PromotionError: there is none, it did not pass, or it speaks of another file.
+    """
+    record = read_record(tags)
+    if record is None:
+        told = "cannot be read" if GATE_TAG in tags else "is missing"
+        why = f"has not passed the gate (tag {GATE_TAG} {told})"
+    elif record.sha256 != tags[SHA256_TAG]:
+        why = f"was gated with another file ({record.sha256[:12]}, now {tags[SHA256_TAG][:12]})"
+    elif record.outcome != "pass":
+        word = "failed the gate" if record.outcome == "fail" else "was not decided by the gate"
+        failed = [f"{check.name}: {check.reason}" for check in record.checks if check.outcome == record.outcome]
+        why = f"{word} ({'; '.join(failed)})" if failed else word
+    else:
+        return record
+    raise PromotionError(
+        f"version {version} of {name} {why}: run `hotgate gate {name} {version}`,"
+        " or promote with --force --reason TEXT, which is recorded"
+    )
+
+
+def say(version: str | None) -> str:
+    """A version, or that there is none, in words."""
+    return f"version {version}" if version else "no version"
