@@ -9,6 +9,7 @@ import msgspec
 from gateway.store import ROLES, Cause, Entry, ModelRoles, Role
 from gateway.sync.base import RegisteredVersion
 from gateway.sync.decision import matching
+from gateway.sync.gate_record import read_record
 from gateway.sync.resolve import Selector, resolve
 from gateway.sync.status import RoleState, State
 
@@ -112,8 +113,9 @@ class Planner:
                 orphaned |= keep is not None
                 entries[role], states[role] = keep, _unnamed(selector, keep)
             else:
-                entries[role], states[role] = self._decide(model.name, found.version, found.others, previous)
-                if self._due(model.name, found.version, states[role].state):
+                ungated = self._ungated(model, role, found.version)
+                entries[role], states[role] = self._decide(model.name, found.version, found.others, previous, ungated)
+                if not ungated and self._due(model.name, found.version, states[role].state):
                     fetch[found.version.version] = found.version
             causes[role] = self._cause(model, selector, entries[role])
         roles = ModelRoles(**entries, orphaned=orphaned)
@@ -136,7 +138,7 @@ class Planner:
         self._judged.pop((name, version), None)
 
     def _decide(
-        self, name: str, version: RegisteredVersion, others: tuple[int, ...], previous: Entry | None
+        self, name: str, version: RegisteredVersion, others: tuple[int, ...], previous: Entry | None, ungated: str
     ) -> tuple[Entry | None, RoleState]:
         """The entry to serve, and how that came about: what was served, unless something better is in the store."""
         tag = version.sha256_tag
@@ -148,6 +150,8 @@ class Planner:
             state = "serving"
         elif version.status != "READY":
             reason = f"the registry says {version.status}"
+        elif ungated:
+            state, reason = "quarantined", ungated
         elif blocked:
             state, reason = (
                 "quarantined",
@@ -165,6 +169,25 @@ class Planner:
             serving=entry.version if entry else None,
             others=others,
             reason=reason,
+        )
+
+    def _ungated(self, model: RegisteredModel, role: Role, version: RegisteredVersion) -> str:
+        """Why a champion that nobody promoted with hotgate lacks the gate's word for its file, if that is required.
+
+        No verdict on bytes, so nothing to remember: the gate's record ends it.
+        """
+        sha256 = version.sha256_tag
+        if role != "champion" or not self._settings.require_gate or sha256 is None:
+            return ""
+        decision = matching(model.tags, str(self._selectors[role]), str(version.version))
+        if decision and decision.sha256 == sha256:  # promote has asked the gate, or has recorded that it was forced
+            return ""
+        record = read_record(version.tags)
+        if record and record.outcome == "pass" and record.sha256 == sha256:
+            return ""
+        return (
+            f"promoted by hand without a passed gate for {sha256[:12]} ([sync] require_gate):"
+            f" run `hotgate gate {model.name} {version.version}`, or go back with `hotgate rollback {model.name}`"
         )
 
     def _waiting_for(self, name: str, version: RegisteredVersion) -> str:

@@ -1,0 +1,100 @@
+"""`[sync] require_gate`: what somebody moved in the registry itself needs the gate's word for its file."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from sync.fakes import NAME, World, sha
+
+from gateway.sync.base import SHA256_TAG
+from gateway.sync.decision import Decision, decision_key
+from gateway.sync.gate_record import GATE_TAG, GateRecord, encode_record
+from gateway.sync.planner import RECHECK_S
+
+NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def make_world(tmp_path):
+    """A world that serves version 1; version 2 is there."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings):
+            world = World(tmp_path / "store", lambda store: stack.enter_context(store.writer()), **settings)
+            world.registry.add(b"one", stage="Production")
+            world.registry.change(1, tags={SHA256_TAG: sha(b"one"), GATE_TAG: record(b"one")})
+            world.registry.add(b"two")
+            world.step()
+            return world
+
+        yield make
+
+
+def record(data, outcome="pass"):
+    return encode_record(
+        GateRecord(
+            outcome=outcome, sha256=sha(data), champion=None, champion_sha256=None, when=NOON, machine="b", checks=()
+        )
+    )
+
+
+def decide(world, data, after="2"):
+    made = Decision(
+        who="a", when=NOON, why="r", action="promote", before="1", after=after, verdict="", sha256=sha(data)
+    )
+    world.registry.model_tags = {decision_key(NOON): msgspec.json.encode(made).decode()}
+
+
+@pytest.mark.parametrize("gate", [None, record(b"two", "fail"), record(b"two", "inconclusive"), record(b"one")])
+def test_what_was_promoted_by_hand_without_a_pass_is_quarantined(make_world, gate):
+    """No record, no pass, or another file's: the old one goes on, nothing is fetched, the cure is told."""
+    world = make_world(require_gate=True)
+    world.registry.change(2, tags={SHA256_TAG: sha(b"two")} | ({GATE_TAG: gate} if gate else {}))
+    world.registry.promote(2)
+    state = world.step().models[NAME]["champion"]
+    world.step(RECHECK_S + 1)
+    assert (state.state, state.version, world.serving(), world.registry.downloads) == ("quarantined", "2", "1", [1])
+    assert f"without a passed gate for {sha(b'two')[:12]} ([sync] require_gate): run `hotgate gate {NAME} 2`" in (
+        state.reason
+    )
+    world.registry.change(2, tags={SHA256_TAG: sha(b"two"), GATE_TAG: record(b"two")})
+    world.step()
+    assert world.serving() == "2"
+
+
+def test_a_recorded_decision_stands_for_the_gate(make_world):
+    """Promote has asked it, or was forced with a reason; for that file only, and that version."""
+    world = make_world(require_gate=True)
+    world.registry.promote(2)
+    for data, after, serving in ((b"one", "2", "1"), (b"two", "1", "1"), (b"two", "2", "2")):
+        decide(world, data, after)
+        world.step()
+        assert world.serving() == serving
+
+
+def test_a_challenger_needs_no_gate(make_world):
+    """A shadow answers nobody."""
+    world = make_world(require_gate=True)
+    world.registry.promote(2, stage="Staging")
+    assert world.step().models[NAME]["challenger"].state == "serving"
+
+
+def test_without_the_setting_no_gate_is_asked(make_world):
+    """Moving a stage in MLflow is as good as promote."""
+    world = make_world()
+    world.registry.promote(2)
+    world.step()
+    assert world.serving() == "2"
+
+
+def test_what_serves_already_goes_on(make_world):
+    """Setting it takes nothing away from a client, also after a new start."""
+    world = make_world()
+    world.registry.promote(2)
+    world.step()
+    world.settings = msgspec.structs.replace(world.settings, require_gate=True)
+    world.restart()
+    assert (world.step().models[NAME]["champion"].state, world.serving()) == ("serving", "2")
