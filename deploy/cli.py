@@ -83,8 +83,7 @@ def rollback(*, name: str, to: str, reason: str, who: str | None, expect_champio
     """Put the version back that served before.
 
     Goes by the recorded decisions; a second rollback goes further back, and a deleted version is passed over. It needs
-    no gate. Exit code 1: there is nothing to go back to, or
-    somebody else was first.
+    no gate. Exit code 1: there is nothing to go back to, or somebody else was first.
     """
     from deploy.promotion import rollback as move
 
