@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from gateway.sync.gate_record import GateRecord
 
-__all__ = ["PARITY_TAG", "Expectation", "PromotionError", "PromotionLostError", "demand_gate", "fit_tags", "say"]
+__all__ = [
+    "PARITY_TAG",
+    "Expectation",
+    "PromotionError",
+    "PromotionLostError",
+    "demand_gate",
+    "fit_tags",
+    "say",
+    "sha256_of",
+]
 
 PARITY_TAG = "hotgate.parity"
 """The version's tag that registering sets to `pass`: the model file answers as scikit-learn did."""
@@ -35,17 +44,30 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
     champion: str | None
     """None: nobody."""
+    sha256: str | None = None
+    """Which file it must have; None: whichever."""
     cure: str = ""
-    """What to do if somebody else has it."""
+    """What to do if it is not so."""
 
-    def check(self, name: str, target: str, found: str | None) -> None:
+    def check(self, name: str, target: str, found: str | None, sha256: str | None) -> None:
         """Refuse unless it is as expected.
+
+        Args:
+            name: the registered model.
+            target: the role.
+            found: who has the role now.
+            sha256: which file that one has now.
 
         Raises:
             PromotionError: it is not.
         """
+        text = ""
         if found != self.champion:
             text = f"{target} of {name} is held by {say(found)}, not by {say(self.champion)}"
+        elif self.sha256 not in {None, sha256}:
+            was, now = str(self.sha256)[:12], str(sha256)[:12]
+            text = f"{say(found)}, which holds {target} of {name}, has another file than it had ({was}, now {now})"
+        if text:
             raise PromotionError(f"{text}: {self.cure}" if self.cure else text)
 
 
@@ -64,6 +86,12 @@ def fit_tags(client: MlflowClient, name: str, version: str) -> dict[str, str]:
     if SHA256_TAG not in tags:
         raise PromotionError(f"version {version} of {name} lacks the tag {SHA256_TAG}: it would not be served")
     return tags
+
+
+def sha256_of(client: MlflowClient, name: str, version: str) -> str | None:
+    """The hash of a version's file, as its tag says; None without one."""
+    tags: dict[str, str] = client.get_model_version(name, version).tags
+    return tags.get(SHA256_TAG)
 
 
 def demand_gate(name: str, version: str, tags: Mapping[str, str]) -> GateRecord:

@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from deploy.decisions import Decision, after_all, history, load, predecessors, quiet_stages, withdraw, write
-from deploy.fitness import PARITY_TAG, Expectation, PromotionError, PromotionLostError, demand_gate, fit_tags, say
+from deploy.decisions import Decision, after_all, history, load, predecessors, withdraw, write
+from deploy.fitness import (
+    PARITY_TAG,
+    Expectation,
+    PromotionError,
+    PromotionLostError,
+    demand_gate,
+    fit_tags,
+    say,
+    sha256_of,
+)
+from deploy.roles import give, holders_of, role_target, versions_of
 from gateway.sync.base import SHA256_TAG
 from gateway.sync.resolve import Selector
 
@@ -20,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 __all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "promote", "rollback"]
 
@@ -69,15 +78,16 @@ def promote(  # noqa: PLR0913 - each is one word of the decision
         PromotionError: the version is not fit to serve, or the role is not held by whom it was expected of.
     """
     _check_words(who, reason)
-    target, version = _target(to, champion, challenger), str(version)
+    target, version = role_target(to, champion, challenger), str(version)
     expected = Expectation(champion=expect_champion) if expect_champion is not None else None
     verdict = f"forced: {reason}" if forced else "parity: pass"
     with _mapped(name):
         tags = fit_tags(client, name, version)
-    if target == _target("champion", champion, challenger) and not forced:
+    if target == role_target("champion", champion, challenger) and not forced:
         record = demand_gate(name, version, tags)
         expected = expected or Expectation(
             champion=record.champion,
+            sha256=record.champion_sha256,
             cure=f"the gate compared with that one, so run `hotgate gate {name} {version}` anew",
         )
         verdict = f"gate: pass, against {say(record.champion)}"
@@ -108,11 +118,11 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
         PromotionError: there is nothing to go back to, or it is not fit to serve.
     """
     _check_words(who, reason)
-    target = _target(to, champion, challenger)
+    target = role_target(to, champion, challenger)
     with _mapped(name):
         decisions = [item for item in load(client, name).values() if item.target == str(target)]
-        current = _holders(client, name, target)[:1]
-        there = {str(item.version) for item in _versions(client, name)}
+        current = holders_of(client, name, target)[:1]
+        there = {str(item.version) for item in versions_of(client, name)}
     earlier = predecessors(decisions, current[0] if current else None)
     before = next((version for version in earlier if version in there), None)
     if before is None:
@@ -155,12 +165,12 @@ def _move(
     version, target = wanted.version, wanted.target
     with _mapped(name):
         known = load(client, name)
-        holders = _holders(client, name, target)
+        holders = holders_of(client, name, target)
         before = holders[0] if holders else None
         if holders == [version]:
             raise PromotionError(f"version {version} of {name} has {target} already")
         if expected is not None:
-            expected.check(name, str(target), before)
+            expected.check(name, str(target), before, sha256_of(client, name, before) if before else None)
         decision = Decision(
             who=who,
             when=after_all(list(known.values()), now or datetime.now(UTC)),
@@ -186,12 +196,12 @@ def _move(
 def _give_unless_changed(
     client: MlflowClient, name: str, decision: Decision, target: Selector, holders: list[str]
 ) -> None:
-    found = _holders(client, name, target)
+    found = holders_of(client, name, target)
     if found != holders:
         raise PromotionLostError(
             f"somebody else gave {target} of {name} to {say(found[0] if found else None)} meanwhile; yours was not done"
         )
-    _give(client, name, decision.after, target)
+    give(client, name, decision.after, target)
 
 
 def _give_way(
@@ -208,44 +218,14 @@ def _give_way(
     winner = rival()
     if winner is None:
         return
-    _give(client, name, winner.after, target)
+    give(client, name, winner.after, target)
     if rival() is None:  # it gave up at the sight of this one
-        _give(client, name, mine.after, target)
+        give(client, name, mine.after, target)
         return
     withdraw(client, name, key)
     raise PromotionLostError(
         f"{winner.who} gave {target} of {name} to version {winner.after} at the same time, and first; yours was undone"
     )
-
-
-def _give(client: MlflowClient, name: str, version: str, target: Selector) -> None:
-    """One call of the registry, so that the role is never empty: a stage is taken from the others by the same call."""
-    if target.kind == "alias":
-        client.set_registered_model_alias(name, target.value, version)
-        return
-    with quiet_stages():
-        client.transition_model_version_stage(name, version, target.value, archive_existing_versions=True)
-
-
-def _holders(client: MlflowClient, name: str, target: Selector) -> list[str]:
-    """Who has a role now, the one that is served first."""
-    if target.kind == "alias":
-        aliases: dict[str, str] = client.get_registered_model(name).aliases
-        return [str(aliases[target.value])] if target.value in aliases else []
-    versions = [int(item.version) for item in _versions(client, name) if item.current_stage == target.value]
-    return [str(number) for number in sorted(versions, reverse=True)]
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    quote = '"' if "'" in name else "'"
-    found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name={quote}{name}{quote}", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _describe(client: MlflowClient, name: str, decision: Decision) -> None:
@@ -264,14 +244,6 @@ def _note(client: MlflowClient, name: str, decision: Decision) -> None:
         f" {decision.why}"
     )
     client.update_model_version(name, decision.after, "\n".join([*kept, note]).lstrip("\n"))
-
-
-def _target(to: str, champion: str, challenger: str) -> Selector:
-    settings = {"production": champion, "champion": champion, "staging": challenger, "challenger": challenger}
-    try:
-        return Selector.parse(settings.get(to.lower(), to))
-    except ValueError as error:
-        raise PromotionError(f"to: {error}") from None
 
 
 def _check_words(who: str, reason: str) -> None:

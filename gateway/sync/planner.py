@@ -97,6 +97,9 @@ class Planner:
         self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._untagged: dict[tuple[str, int], float] = {}
         self._judged: dict[tuple[str, int], float] = {}
+        # What somebody wants to be judged anew until the next plan; the files that thereby need no gate.
+        self._released: set[tuple[str, int]] = set()
+        self._waived: set[tuple[str, int, str]] = set()
 
     def plan(self, model: RegisteredModel, current: ModelRoles) -> ModelPlan:
         """Decide for every role of a model; a model without versions orphans what serves."""
@@ -118,6 +121,7 @@ class Planner:
                 if not ungated and self._due(model.name, found.version, states[role].state):
                     fetch[found.version.version] = found.version
             causes[role] = self._cause(model, selector, entries[role])
+        self._released = {key for key in self._released if key[0] != model.name}
         roles = ModelRoles(**entries, orphaned=orphaned)
         return ModelPlan(roles=roles, states=states, causes=causes, fetch=tuple(fetch.values()))
 
@@ -133,7 +137,8 @@ class Planner:
         self._judged[name, version] = self._clock()
 
     def released(self, name: str, version: int) -> None:
-        """Somebody wants a version to be judged anew, at once."""
+        """Somebody wants a version to be judged anew, at once; if it lacks a gate, to be served without one."""
+        self._released.add((name, version))
         self._attempts.pop((name, version), None)
         self._judged.pop((name, version), None)
 
@@ -166,6 +171,7 @@ class Planner:
         return entry, RoleState(
             state=state,
             version=str(version.version),
+            sha256=tag,
             serving=entry.version if entry else None,
             others=others,
             reason=reason,
@@ -174,7 +180,7 @@ class Planner:
     def _ungated(self, model: RegisteredModel, role: Role, version: RegisteredVersion) -> str:
         """Why a champion that nobody promoted with hotgate lacks the gate's word for its file, if that is required.
 
-        No verdict on bytes, so nothing to remember: the gate's record ends it.
+        No verdict on bytes, so nothing to remember: the gate's record ends it, or a release of that very file.
         """
         sha256 = version.sha256_tag
         if role != "champion" or not self._settings.require_gate or sha256 is None:
@@ -185,9 +191,16 @@ class Planner:
         record = read_record(version.tags)
         if record and record.outcome == "pass" and record.sha256 == sha256:
             return ""
+        key = (model.name, version.version)
+        if key in self._released:
+            self._waived.add((*key, sha256))
+        if (*key, sha256) in self._waived:
+            return ""
+        which = f"{model.name} {version.version}"
         return (
             f"promoted by hand without a passed gate for {sha256[:12]} ([sync] require_gate):"
-            f" run `hotgate gate {model.name} {version.version}`, or go back with `hotgate rollback {model.name}`"
+            f" run `hotgate gate {which}`, go back with `hotgate rollback {model.name}`,"
+            f" or serve it as it is with `hotgate release {which}`"
         )
 
     def _waiting_for(self, name: str, version: RegisteredVersion) -> str:

@@ -203,7 +203,7 @@ def gated(admin, name, **changed):
 def test_what_passed_the_gate_becomes_champion(admin, client, name):
     """The verdict says against whom, so the next one must have been held against this one."""
     first = gated(admin, name)
-    second = gated(admin, name, champion=first)
+    second = gated(admin, name, champion=first, champion_sha256="a" * 64)
     for version in (first, second):
         promote_gated(client, name, version, who="ada", reason="r")
     assert [item.verdict for item in history(client, name)] == [
@@ -225,6 +225,10 @@ def test_what_passed_the_gate_becomes_champion(admin, client, name):
         ),
         ({"champion": "7"}, r"held by version 1, not by version 7: .* run `hotgate gate NAME 2` anew"),
         ({"champion": None}, r"held by version 1, not by no version: .* run `hotgate gate NAME 2` anew"),
+        (
+            {"champion_sha256": "b" * 64},
+            r"version 1, which holds .* another file than it had \(bbb\w*, now aaa\w*\): .* `hotgate gate NAME 2` anew",
+        ),
     ],
 )
 def test_what_did_not_pass_the_gate_does_not_become_champion(admin, client, name, changed, message):

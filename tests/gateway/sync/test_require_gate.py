@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from sync.fakes import NAME, World, sha
 
+from gateway.store import Request
 from gateway.sync.base import SHA256_TAG
 from gateway.sync.decision import Decision, decision_key
 from gateway.sync.gate_record import GATE_TAG, GateRecord, encode_record
@@ -63,6 +64,61 @@ def test_what_was_promoted_by_hand_without_a_pass_is_quarantined(make_world, gat
     world.registry.change(2, tags={SHA256_TAG: sha(b"two"), GATE_TAG: record(b"two")})
     world.step()
     assert world.serving() == "2"
+
+
+def test_what_lacks_a_gate_is_among_the_quarantined_until_it_passes(make_world):
+    """Where `/health` and the metric look, since when it was first seen so; it is off the list as soon as it serves."""
+    world = make_world(require_gate=True)
+    world.registry.promote(2)
+    (seen,) = world.step().quarantined
+    (again,) = world.step(60).quarantined
+    assert (seen.name, seen.version, seen.sha256, again.since) == (NAME, 2, sha(b"two"), seen.since)
+    assert "without a passed gate" in seen.reason
+    world.registry.down = "no route"
+    assert world.step().quarantined == [again]
+    world.registry.down = ""
+    world.registry.change(2, tags={SHA256_TAG: sha(b"two"), GATE_TAG: record(b"two")})
+    assert (world.step().quarantined, world.serving()) == ([], "2")
+
+
+def test_what_lacks_a_gate_leaves_the_quarantined_when_it_loses_the_role(make_world):
+    """By a rollback, or with its model; whose bytes were judged bad stays, once."""
+    world = make_world(require_gate=True)
+    world.registry.add(b"bad", stage="Staging")
+    world.registry.promote(2)
+    assert [item.version for item in world.step().quarantined] == [2, 3]
+    world.registry.promote(1)
+    assert [item.version for item in world.step().quarantined] == [3]
+
+
+def release(world, version):
+    world.store.ask(Request(action="release", model=NAME, version=version, who="ada"))
+
+
+@pytest.mark.parametrize("asked", ["while it runs", "before it starts"])
+def test_a_release_lets_one_file_through_without_a_gate(make_world, asked):
+    """The operator's word, as for any quarantine; other bytes under the same number need a gate again."""
+    world = make_world(require_gate=True)
+    world.registry.promote(2)
+    if asked == "before it starts":
+        release(world, "2")
+        world.restart()
+    else:
+        assert world.step().quarantined
+        release(world, "2")
+    assert (world.step().quarantined, world.serving()) == ([], "2")
+    world.registry.files[NAME, 2] = b"three"
+    world.registry.change(2, tags={SHA256_TAG: sha(b"three")})
+    assert [item.sha256 for item in world.step().quarantined] == [sha(b"three")]
+
+
+def test_a_release_of_what_has_no_gate_to_pass_yet_is_no_waiver(make_world):
+    """Lifting a quarantine of bytes says nothing of a later move by hand."""
+    world = make_world(require_gate=True)
+    release(world, "2")
+    world.step()
+    world.registry.promote(2)
+    assert [item.version for item in world.step().quarantined] == [2]
 
 
 def test_a_recorded_decision_stands_for_the_gate(make_world):
