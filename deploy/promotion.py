@@ -22,6 +22,7 @@ from deploy.fitness import (
     say,
     sha256_of,
 )
+from deploy.past import Past, state_at
 from deploy.roles import give, holders_of, role_target, versions_of
 from gateway.sync.base import SHA256_TAG
 from gateway.sync.resolve import Selector
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "promote", "rollback"]
+__all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "past", "promote", "rollback"]
 
 _NOTE = "hotgate: "
 _REASON_CHARACTERS = 1000
@@ -135,6 +136,32 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
     expected = Expectation(champion=expect_champion or (current[0] if current else None))
     wanted = _Wanted(action="rollback", version=before, sha256=sha256, target=target, verdict=verdict)
     return msgspec.structs.replace(_move(client, name, wanted, who, reason, expected, now), deleted=deleted)
+
+
+def past(
+    client: MlflowClient,
+    name: str,
+    at: datetime,
+    *,
+    to: str = "Production",
+    champion: str = "stage:Production",
+    challenger: str = "stage:Staging",
+    now: datetime | None = None,
+) -> Past:
+    """What had a role at a time, who put it there and why.
+
+    Args:
+        at: an aware time.
+        to: see `promote`, as for the rest.
+
+    Raises:
+        PromotionError: that time is still to come, or the registry refuses.
+    """
+    target = role_target(to, champion, challenger)
+    with _mapped(name):
+        holders = holders_of(client, name, target)
+        decisions = history(client, name)
+    return state_at(decisions, target, at, current=holders[0] if holders else None, now=now or datetime.now(UTC))
 
 
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
