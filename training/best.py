@@ -7,7 +7,7 @@ import math
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from training.config import TrainConfig
+    from training.building import Basis
     from training.registering import RegisteredVersion
 
 __all__ = ["BestRun", "find_best", "lower_is_better", "register_best"]
@@ -35,7 +35,7 @@ _SETTINGS = {
     "balance_draws": "split.balance_draws",
     "folds": "search.folds",
 }
-"""Logged parameter -> setting; with the same data they give the split that the run was trained on."""
+"""Logged parameter -> setting."""
 
 
 class BestRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,17 +88,24 @@ def find_best(experiment: str, metric: str, home: Path) -> BestRun:
 
 
 def register_best(
-    best: BestRun, home: Path, *, name: str | None = None, overrides: Sequence[str] = ()
+    best: BestRun,
+    home: Path,
+    *,
+    name: str | None = None,
+    config_file: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> RegisteredVersion:
     """Make a run's model the newest version of a name: its model file, else one that is converted from its estimator.
 
-    To convert, the data is needed: as the run's parameters name it, which `overrides` may correct. If it is what the
-    run was trained on, by its digest, and is split as it was, the rows that the model has been shown are known.
+    To convert, the data is needed: as the run's parameters name it, over `config_file` and under `overrides`. If the
+    held-out rows are those of the training, as the score tells that the run logged, the rows that the model has been
+    shown are known, and go into its evidence.
 
     Args:
         best: the run.
         home: where state lives, if no tracking server is named.
         name: registered model; else the experiment's name, and for `hotgate train`'s own experiment its own model.
+        config_file: YAML file with settings.
         overrides: `key=value` settings.
 
     Raises:
@@ -121,7 +128,7 @@ def register_best(
             run = client.get_run(best.run_id)
             file = _model_file(client, run, home, Path(scratch))
         if file is None:
-            file = _convert(client, run, home, name, overrides)
+            file = _convert(client, run, home, name, config_file, overrides)
         return register(file, name, home=home, run_id=best.run_id)
 
 
@@ -191,7 +198,9 @@ def _model_file(client: MlflowClient, run: Run, home: Path, scratch: Path) -> Pa
     return Path(client.download_artifacts(run.info.run_id, f"{place}/{ARTIFACT_NAME}", str(scratch)))
 
 
-def _convert(client: MlflowClient, run: Run, home: Path, name: str, overrides: Sequence[str]) -> Path:
+def _convert(
+    client: MlflowClient, run: Run, home: Path, name: str, config_file: Path | None, overrides: Sequence[str]
+) -> Path:
     """Convert the run's scikit-learn model; returns the model file, its evidence beside it."""
     from training.building import prepare_basis
     from training.converting import convert_model
@@ -204,7 +213,7 @@ def _convert(client: MlflowClient, run: Run, home: Path, name: str, overrides: S
                 f" or register a file of yours with `hotgate register FILE --name {name} --run {run_id}`"
             )
     own = [f"{key}={logged[parameter]}" for parameter, key in _SETTINGS.items() if parameter in logged]
-    config = load_config(None, [*own, *overrides])
+    config = load_config(config_file, [*own, *overrides])
     basis = prepare_basis(config)
     digest = run.data.tags.get("hotgate.data_digest")
     if digest not in {None, basis.dataset.digest}:
@@ -216,12 +225,16 @@ def _convert(client: MlflowClient, run: Run, home: Path, name: str, overrides: S
         with mapped(home):
             saved = client.download_artifacts(run_id, MODEL_PATH, folder)
         converted = convert_model(saved, config, home, name=name)
-    if digest is not None and _split_as_logged(config, logged):
+    if _judged_here(run, basis, converted.estimator):
         shown = basis.dataset.rows[basis.split.train]
         write_trained(shown, evidence_folder(converted.path, converted.file.sha256) / TRAINED)
     return converted.path
 
 
-def _split_as_logged(config: TrainConfig, logged: dict[str, str]) -> bool:
-    now = {"seed": config.seed, "holdout": config.split.holdout, "balance_draws": config.split.balance_draws}
-    return all(logged.get(key) == str(value) for key, value in now.items())
+def _judged_here(run: Run, basis: Basis, estimator: Any) -> bool:
+    """Whether the split is the one of the training: its held-out rows give the very score that the run logged."""
+    from training.evaluate import measure
+
+    heldout = basis.split.heldout
+    score = measure(basis.dataset.codes[heldout], estimator.predict_proba(basis.dataset.rows[heldout])).log_loss
+    return math.isclose(score, run.data.metrics.get("heldout_log_loss", math.nan), rel_tol=1e-9)

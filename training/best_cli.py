@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import msgspec
 
 from hotgate import home
-from training.cli import _exit_codes, _show_version
+from training.stages_cli import exit_codes, show_version
 
 __all__ = ["best"]
 
@@ -19,6 +21,10 @@ __all__ = ["best"]
 )  # fmt: skip
 @click.option("--register", "registering", is_flag=True, help="Register the run's model as a new version.")
 @click.option("--name", help="Registered model  [default: the experiment's name; of hotgate: cancer-classifier].")
+@click.option(
+    "--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML file with settings, such as params.yaml; what the run logged counts more.",
+)  # fmt: skip
 @click.option("--data", help="Shorthand for --set data.source=…: where the run's data is now.")
 @click.option("--target", help="Shorthand for --set data.target=…: the column with the classes; needed for a file.")
 @click.option(
@@ -31,6 +37,7 @@ def best(
     metric: str,
     registering: bool,
     name: str | None,
+    config_file: Path | None,
     data: str | None,
     target: str | None,
     overrides: tuple[str, ...],
@@ -45,13 +52,15 @@ def best(
     Exit code 0: found. 1: the run holds no model, or one that ONNX does not follow; nothing is registered. 2: no such
     experiment, metric, setting or data. 4: MLflow could not be reached, or refused.
     """
-    with _exit_codes():
+    with exit_codes():
         from training.best import find_best, lower_is_better, register_best
 
         found = find_best(experiment, metric, home())
         pairs = (("data.source", data), ("data.target", target))
         settings = [*overrides, *(f"{key}={value}" for key, value in pairs if value is not None)]
-        version = register_best(found, home(), name=name, overrides=settings) if registering else None
+        version = None
+        if registering:
+            version = register_best(found, home(), name=name, config_file=config_file, overrides=settings)
     if as_json:
         click.echo(msgspec.json.encode(msgspec.structs.asdict(found) | {"version": version}))
         return
@@ -60,4 +69,4 @@ def best(
         f"best run {found.run_id} ({found.run_name}): {found.metric} {found.value:.6g}, the {order} of {found.compared}"
     )
     if version is not None:
-        _show_version(version, as_json=False)
+        show_version(version, as_json=False)

@@ -207,9 +207,12 @@ def test_a_run_without_a_model_file_gets_one(trained, elsewhere, second, tmp_pat
     assert set(read_trained(files / TRAINED)) == set(hash_rows(dataset.rows[split.train]))
 
 
-def test_another_split_than_the_training_knows_not_what_was_shown(elsewhere, second, tmp_path):
+@pytest.mark.parametrize("changed", ["seed=7", "split.keep"])
+def test_another_split_than_the_training_knows_not_what_was_shown(trained, elsewhere, second, changed, tmp_path):
     """The held-out rows may have been trained on: no hashes claim otherwise."""
-    version = register_best(second, elsewhere, name="resplit", overrides=["seed=7"])
+    if changed == "split.keep":
+        changed += f"={write_csv(trained.basis.dataset, tmp_path / 'keep.csv', trained.basis.split.train[::20])}"
+    version = register_best(second, elsewhere, name="resplit", overrides=[changed])
     assert TRAINED not in {item.name for item in _artifact(elsewhere, version, tmp_path).iterdir()}
 
 
@@ -217,10 +220,12 @@ def test_other_data_than_the_run_was_trained_on_is_refused(trained, elsewhere, s
     """Exit code 2, and the same data under another path is the same data."""
     rows = trained.basis.dataset
     same = write_csv(rows, tmp_path / "same.csv")
+    settings = tmp_path / "params.yaml"
+    settings.write_text("data: {labels: [malignant, benign], target: target}")
     fewer = write_csv(rows, tmp_path / "fewer.csv", trained.basis.split.train)
-    arguments = ("hotgate", "--metric", "profit", "--register", "--name", "by-data", "--target", "target", "--data")
+    arguments = ("hotgate", "--metric", "profit", "--register", "--name", "by-data", "--config", settings, "--data")
 
-    refused, taken = call(elsewhere, *arguments, fewer), call(elsewhere, *arguments, same, "--set", "data.labels=[]")
+    refused, taken = call(elsewhere, *arguments, fewer), call(elsewhere, *arguments, same)
 
     assert refused.exit_code == 2
     assert "was trained on data with digest" in refused.stderr
