@@ -10,10 +10,12 @@ from gateway.sync.base import SHA256_TAG
 from gateway.sync.gate_record import GATE_TAG, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from mlflow import MlflowClient
 
+    from gateway.sync.decision import Decision
     from gateway.sync.gate_record import GateRecord
 
 __all__ = [
@@ -94,11 +96,17 @@ def sha256_of(client: MlflowClient, name: str, version: str) -> str | None:
     return tags.get(SHA256_TAG)
 
 
-def demand_gate(name: str, version: str, tags: Mapping[str, str]) -> GateRecord:
+def demand_gate(name: str, version: str, tags: Mapping[str, str], decisions: Iterable[Decision]) -> GateRecord:
     """The gate's record of a version, if it passed with exactly the file that the version has now.
 
+    Args:
+        name: the registered model.
+        version: to be promoted.
+        tags: of that version.
+        decisions: on the role. Whoever rolled the version back since knew more than the gate.
+
     Raises:
-        PromotionError: there is none, it did not pass, or it speaks of another file.
+        PromotionError: there is none, it did not pass, it speaks of another file, or is older than a rollback.
     """
     record = read_record(tags)
     if record is None:
@@ -110,12 +118,19 @@ def demand_gate(name: str, version: str, tags: Mapping[str, str]) -> GateRecord:
         word = "failed the gate" if record.outcome == "fail" else "was not decided by the gate"
         failed = [f"{check.name}: {check.reason}" for check in record.checks if check.outcome == record.outcome]
         why = f"{word} ({'; '.join(failed)})" if failed else word
+    elif back := _rolled_back(version, record.when, decisions):
+        why = f"was rolled back after it passed the gate, by {back.who}: {back.why}"
     else:
         return record
     raise PromotionError(
         f"version {version} of {name} {why}: run `hotgate gate {name} {version}`,"
         " or promote with --force --reason TEXT, which is recorded"
     )
+
+
+def _rolled_back(version: str, since: datetime, decisions: Iterable[Decision]) -> Decision | None:
+    away = [one for one in decisions if one.action == "rollback" and one.before == version and one.when > since]
+    return away[-1] if away else None
 
 
 def say(version: str | None) -> str:

@@ -85,7 +85,9 @@ def promote(  # noqa: PLR0913 - each is one word of the decision
     with _mapped(name):
         tags = fit_tags(client, name, version)
     if target == role_target("champion", champion, challenger) and not forced:
-        record = demand_gate(name, version, tags)
+        with _mapped(name):
+            decisions = [item for item in load(client, name).values() if item.target == str(target)]
+        record = demand_gate(name, version, tags, decisions)
         expected = expected or Expectation(
             champion=record.champion,
             sha256=record.champion_sha256,

@@ -245,6 +245,36 @@ def test_what_did_not_pass_the_gate_does_not_become_champion(admin, client, name
     assert (holders(client, name), history(client, name)) == ([1], ())
 
 
+def test_what_was_rolled_back_needs_a_gate_that_came_after(admin, client, name):
+    """Else the next run of a pipeline would promote it again by the verdict that was wrong."""
+    first = gated(admin, name)
+    second = gated(admin, name, champion=first)
+    for version in (first, second):
+        promote_gated(client, name, version, who="ada", reason="r", now=NOON + timedelta(minutes=1))
+    rollback(client, name, who="eve", reason="wrong answers", now=NOON + timedelta(minutes=2))
+    with pytest.raises(
+        PromotionError, match=r"rolled back after it passed the gate, by eve: wrong answers: run `hotgate g"
+    ):
+        promote_gated(client, name, second, who="ada", reason="r")
+    later = msgspec.structs.replace(PASSED, champion=first, when=NOON + timedelta(minutes=3))
+    client.set_model_version_tag(name, second, GATE_TAG, encode_record(later))
+    promote_gated(client, name, second, who="ada", reason="r", now=NOON + timedelta(minutes=4))
+    assert holders(client, name) == [2]
+
+
+def test_a_rollback_of_one_version_and_a_promotion_over_another_leave_a_gate_its_word(admin, client, name):
+    """Only who was rolled back itself has something against it."""
+    for champion in (None, "1", "1"):
+        gated(admin, name, champion=champion)
+    for version in "12":
+        promote_gated(client, name, version, who="ada", reason="r", now=NOON + timedelta(minutes=1))
+    rollback(client, name, who="eve", reason="wrong answers")
+    promote_gated(client, name, "3", who="ada", reason="r")
+    promote_gated(client, name, "1", who="ada", reason="r", expect_champion="3")
+    promote_gated(client, name, "3", who="ada", reason="r")
+    assert holders(client, name) == [3]
+
+
 def test_force_passes_over_the_gate_but_not_over_parity(admin, client, name):
     """The decision says so, with the reason; who is expected may still be said."""
     register(admin, name, 1)
