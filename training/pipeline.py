@@ -15,7 +15,7 @@ import msgspec
 from training.config import load_config
 from training.errors import ConfigError, PipelineError
 from training.prepared import read_prepared
-from training.registering import find_run, find_version, register
+from training.registering import find_run, register
 from training.stages import load_estimator, read_evaluation, read_trained_folder
 from training.tracking import Tracker, connect, mapped
 from training.train import draw, logged_parameters
@@ -79,10 +79,7 @@ def register_stages(project: Path, home: Path) -> tuple[RegisteredVersion, Path]
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     client = connect(home)
     with mapped(home):
-        found = find_version(client, config.name, sha256)
         run_id = find_run(client, sha256)
-    if found is not None:
-        return found, file
     version = register(
         file,
         config.name,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["RegisteredVersion", "find_run", "find_version", "register"]
+__all__ = ["RegisteredVersion", "find_run", "register"]
 
 _FOLDER = "hotgate"
 
@@ -77,7 +77,7 @@ def register(
     data, sha256 = _verified(file)
     client = connect(home)
     with mapped(home):
-        found = find_version(client, name, sha256)
+        found = _find_version(client, name, sha256)
         if found is not None:
             return found
         run_id = run_id or find_run(client, sha256)
@@ -106,8 +106,7 @@ def _verified(file: Path) -> tuple[bytes, str]:
     return data, verdict.sha256
 
 
-def find_version(client: MlflowClient, name: str, sha256: str) -> RegisteredVersion | None:
-    """The first version of a name that is this very file."""
+def _find_version(client: MlflowClient, name: str, sha256: str) -> RegisteredVersion | None:
     found = client.search_model_versions(f"name = '{name}' and tags.`hotgate.sha256` = '{sha256}'")
     if not found:
         return None
