@@ -368,15 +368,17 @@ def raced(admin, name, call, *, mine, theirs, **where):
 
 
 @pytest.mark.parametrize("theirs", [1, 3])
-def test_a_promotion_overtaken_before_its_decision_is_told_so(admin, name, theirs):
+def test_a_promotion_overtaken_before_its_decision_is_told_so(both, name, theirs):
     """Theirs was complete: it stands, whatever the clocks say."""
-    text = raced(admin, name, "set_registered_model_tag", mine=2, theirs=theirs)
+    text = raced(both[1], name, "set_registered_model_tag", mine=2, theirs=theirs)
     assert "somebody else gave stage:Production" in text
     assert "to version 3 meanwhile; yours was not done" in text
 
 
-def test_the_later_of_two_that_cross_is_told_that_it_lost(admin, client, name):
+def test_the_later_of_two_that_cross_is_told_that_it_lost(both, name):
     """Both have looked, decided and moved before either looks again: the earlier decision stands."""
+    _, admin = both
+    client = admin.client
     register(admin, name, 3)
     promote(client, name, "1", who="ada", reason="r", now=NOON)
     decided, checked, moved = (threading.Barrier(2, timeout=60) for _ in range(3))
