@@ -111,7 +111,7 @@ def history(*, name: str, at: str | None, to: str, as_json: bool) -> None:
 
     Exit code 1: there is no such model, or the registry refuses. 2: no such time.
     """
-    from deploy.past import tell
+    from deploy.past import tell, why
     from deploy.promotion import history as read
 
     then = _past(name, at, to) if at else None
@@ -130,7 +130,7 @@ def history(*, name: str, at: str | None, to: str, as_json: bool) -> None:
     for decision in decisions:
         click.echo(
             f"{decision.when:%Y-%m-%d %H:%M:%S}  {decision.action:8}  {decision.target:17}"
-            f"  {decision.before or '-':>4} → {decision.after:4}  {decision.who}: {decision.why}"
+            f"  {decision.before or '-':>4} → {decision.after:4}  {decision.who}: {why(decision)}"
         )
 
 

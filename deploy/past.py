@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.store import Role
     from gateway.sync.resolve import Selector
 
-__all__ = ["ByHand", "Past", "served_at", "state_at", "tell", "when_of"]
+__all__ = ["ByHand", "Past", "served_at", "state_at", "tell", "when_of", "why"]
 
 
 class ByHand(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ def tell(name: str, past: Past) -> str:
     head, decision = f"{_written(past.at)}: {past.target} of {name}", past.decision
     if decision is not None:
         text = f"{head} was {say(decision.after)}, by {decision.who}'s {decision.action} of {_written(decision.when)}:"
-        text += f" {decision.why} ({decision.verdict})"
+        text += f" {why(decision)}"
     elif past.by_hand is not None:
         text = f"{head}: no decision until then"
     else:
@@ -133,6 +133,11 @@ def tell(name: str, past: Past) -> str:
         text += f"\nthis machine's store served {say(after.version if after else None)}, since"
         text += f" {_written(past.served.time)}: {past.served.reason} ({past.served.who})"
     return text
+
+
+def why(decision: Decision) -> str:
+    """What a decision's maker said, and what spoke for it; the reason that forced it is not told twice."""
+    return f"{decision.why} ({decision.verdict.removesuffix(f': {decision.why}')})"
 
 
 def _moved(move: ByHand) -> str:

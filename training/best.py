@@ -52,8 +52,8 @@ class BestRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric is a loss or an error, by its name; scikit-learn's `neg_…` are turned round already."""
-    return _LOWER.search(metric) is not None and "neg_" not in metric
+    """Whether a metric is a loss, an error or a spread, by its name; scikit-learn has turned `neg_…` round."""
+    return "std_" in metric or (_LOWER.search(metric) is not None and "neg_" not in metric)
 
 
 def find_best(experiment: str, metric: str, home: Path) -> BestRun:

@@ -113,6 +113,7 @@ def test_more_runs_than_a_page_holds(log, home, monkeypatch):
         ("heldout_brier", True),
         ("val_rmse", True),
         ("mean_absolute_error", True),
+        ("cv_std_f1", True),
         ("cv_neg_log_loss", False),
         ("roc_auc", False),
         ("precision", False),
