@@ -116,7 +116,7 @@ class Planner:
                 orphaned |= keep is not None
                 entries[role], states[role] = keep, _unnamed(selector, keep)
             else:
-                ungated = self._ungated(model, role, found.version)
+                ungated = self._ungated(model, role, found.version, previous)
                 entries[role], states[role] = self._decide(model.name, found.version, found.others, previous, ungated)
                 if not ungated and self._due(model.name, found.version, states[role].state):
                     fetch[found.version.version] = found.version
@@ -177,10 +177,12 @@ class Planner:
             reason=reason,
         )
 
-    def _ungated(self, model: RegisteredModel, role: Role, version: RegisteredVersion) -> str:
+    def _ungated(self, model: RegisteredModel, role: Role, version: RegisteredVersion, previous: Entry | None) -> str:
         """Why a champion that nobody promoted with hotgate lacks the gate's word for its file, if that is required.
 
-        No verdict on bytes, so nothing to remember: the gate's record ends it, or a release of that very file.
+        No verdict on bytes, so nothing to remember: the gate's record ends it, or a release of that very file. While
+        another version serves, a record that was held against none is no word: the gate takes what has the role for
+        the champion, and so finds none beside the version that was moved there.
         """
         sha256 = version.sha256_tag
         if role != "champion" or not self._settings.require_gate or sha256 is None:
@@ -189,7 +191,7 @@ class Planner:
         if decision and decision.sha256 == sha256:  # promote has asked the gate, or has recorded that it was forced
             return ""
         record = read_record(version.tags)
-        if record and record.outcome == "pass" and record.sha256 == sha256:
+        if record and (record.outcome, record.sha256) == ("pass", sha256) and (record.champion or previous is None):
             return ""
         key = (model.name, version.version)
         if key in self._released:
@@ -199,7 +201,7 @@ class Planner:
         which = f"{model.name} {version.version}"
         return (
             f"promoted by hand without a passed gate for {sha256[:12]} ([sync] require_gate):"
-            f" run `hotgate gate {which}`, go back with `hotgate rollback {model.name}`,"
+            f" `hotgate rollback {model.name}`, then `hotgate gate {which}` and `hotgate promote {which}`;"
             f" or serve it as it is with `hotgate release {which}`"
         )
 

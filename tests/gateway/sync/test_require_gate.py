@@ -26,7 +26,7 @@ def make_world(tmp_path):
         def make(**settings):
             world = World(tmp_path / "store", lambda store: stack.enter_context(store.writer()), **settings)
             world.registry.add(b"one", stage="Production")
-            world.registry.change(1, tags={SHA256_TAG: sha(b"one"), GATE_TAG: record(b"one")})
+            world.registry.change(1, tags={SHA256_TAG: sha(b"one"), GATE_TAG: record(b"one", champion=None)})
             world.registry.add(b"two")
             world.step()
             return world
@@ -34,10 +34,16 @@ def make_world(tmp_path):
         yield make
 
 
-def record(data, outcome="pass"):
+def record(data, outcome="pass", champion="1"):
     return encode_record(
         GateRecord(
-            outcome=outcome, sha256=sha(data), champion=None, champion_sha256=None, when=NOON, machine="b", checks=()
+            outcome=outcome,
+            sha256=sha(data),
+            champion=champion,
+            champion_sha256=None,
+            when=NOON,
+            machine="b",
+            checks=(),
         )
     )
 
@@ -49,7 +55,16 @@ def decide(world, data, after="2"):
     world.registry.model_tags = {decision_key(NOON): msgspec.json.encode(made).decode()}
 
 
-@pytest.mark.parametrize("gate", [None, record(b"two", "fail"), record(b"two", "inconclusive"), record(b"one")])
+@pytest.mark.parametrize(
+    "gate",
+    [
+        None,
+        record(b"two", "fail"),
+        record(b"two", "inconclusive"),
+        record(b"one"),
+        record(b"two", champion=None),  # gated after it was moved: there was no champion beside itself
+    ],
+)
 def test_what_was_promoted_by_hand_without_a_pass_is_quarantined(make_world, gate):
     """No record, no pass, or another file's: the old one goes on, nothing is fetched, the cure is told."""
     world = make_world(require_gate=True)
@@ -58,7 +73,7 @@ def test_what_was_promoted_by_hand_without_a_pass_is_quarantined(make_world, gat
     state = world.step().models[NAME]["champion"]
     world.step(RECHECK_S + 1)
     assert (state.state, state.version, world.serving(), world.registry.downloads) == ("quarantined", "2", "1", [1])
-    assert f"without a passed gate for {sha(b'two')[:12]} ([sync] require_gate): run `hotgate gate {NAME} 2`" in (
+    assert f"without a passed gate for {sha(b'two')[:12]} ([sync] require_gate): `hotgate rollback {NAME}`" in (
         state.reason
     )
     world.registry.change(2, tags={SHA256_TAG: sha(b"two"), GATE_TAG: record(b"two")})
