@@ -23,6 +23,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 # command -> (module, attribute); a module is imported only when its command is run or asked for its help.
 COMMANDS = {
     "bench": ("benchmarks.cli", "bench"),
+    "best": ("training.best_cli", "best"),
     "convert": ("training.cli", "convert"),
     "demo": ("deploy.cli", "demo"),
     "drift": ("gateway.cli", "drift"),
@@ -163,6 +164,7 @@ class LazyGroup(click.Group):
 # One line each, so that `hotgate --help` imports nothing; a test compares them with the commands' own help.
 SUMMARIES = {
     "bench": "Measure the gateway on this machine.",
+    "best": "Find the best run of an experiment, and register its model.",
     "convert": "Convert a registered or saved scikit-learn model to a model file.",
     "demo": "Train, register, promote and serve the example model.",
     "drift": "Show whether a model's data has drifted, how good it is by its labels, its alerts and its versions.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
+    from deploy.past import Past
     from deploy.promotion import Outcome
 
 __all__ = ["demo", "history", "promote", "rollback"]
@@ -35,22 +36,40 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.argument("name")
 @click.argument("version")
 @_TO
-@click.option("--reason", default="promoted by hand", show_default=True, help="Why, for the record.")
+@click.option("--reason", help="Why, for the record  [default: promoted by hand].")
+@click.option("--force", is_flag=True, help="Whatever the gate says; needs --reason, which is recorded.")
 @_WHO
-@_EXPECT
+@click.option(
+    "--expect-champion", metavar="VERSION",
+    help="Refuse unless this version has the role now  [default: the one that the gate compared with].",
+)  # fmt: skip
 @_JSON
 def promote(
-    *, name: str, version: str, to: str, reason: str, who: str | None, expect_champion: str | None, as_json: bool
+    *,
+    name: str,
+    version: str,
+    to: str,
+    reason: str | None,
+    force: bool,
+    who: str | None,
+    expect_champion: str | None,
+    as_json: bool,
 ) -> None:
     """Move a model version into a stage.
 
-    The version that was there is archived, the decision is recorded with the model, and running gateways swap within
-    about a second. Exit code 1: refused, or somebody else was first.
+    Production takes only what has passed `hotgate gate` with exactly the version's file, against the version that
+    serves now. The version that was there is archived, the decision is recorded with the model, and running gateways
+    swap within about a second.
+
+    Exit code 1: refused, or somebody else was first. 2: an option is impossible, such as --force without --reason.
     """
     from deploy.promotion import promote as move
 
+    if force and not (reason or "").strip():
+        raise click.UsageError("--force needs --reason TEXT: why the gate is passed over, for the record")
     with _registry() as client:
-        outcome = move(client, name, version, **_words(to, reason, who, expect_champion))
+        words = _words(to, reason or "promoted by hand", who, expect_champion)
+        outcome = move(client, name, version, forced=force, **words)
     _show(outcome, as_json=as_json)
 
 
@@ -64,8 +83,8 @@ def promote(
 def rollback(*, name: str, to: str, reason: str, who: str | None, expect_champion: str | None, as_json: bool) -> None:
     """Put the version back that served before.
 
-    Goes by the recorded decisions; a second rollback goes further back, and a deleted version is passed over. Exit code
-    1: there is nothing to go back to, or somebody else was first.
+    Goes by the recorded decisions; a second rollback goes further back, and a deleted version is passed over. It needs
+    no gate. Exit code 1: there is nothing to go back to, or somebody else was first.
     """
     from deploy.promotion import rollback as move
 
@@ -77,29 +96,61 @@ def rollback(*, name: str, to: str, reason: str, who: str | None, expect_champio
 @click.command()
 @click.argument("name")
 @click.option(
-    "--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]),
-    help="Only decisions made until then (UTC).",
+    "--at", metavar="TIME",
+    help="What was in Production then, and the decisions until then: 2026-03-01T14:30, in UTC unless it ends in a zone"
+    " such as +02:00; or how long ago: 90s, 15m, 2h, 7d.",
 )  # fmt: skip
+@click.option("--to", default="Production", show_default=True, help="Of which role --at is to tell.")
 @_JSON
-def history(*, name: str, at: datetime | None, as_json: bool) -> None:
+def history(*, name: str, at: str | None, to: str, as_json: bool) -> None:
     """Show who put which version where, when and why.
 
-    Oldest first, from the decisions that promote and rollback record with the model.
+    Oldest first, from the decisions that promote and rollback record with the model. With --at the first line says
+    which version had the role then; where somebody moved it by hand, between which two moments, as the registry keeps
+    no time of that; and what this machine's store served, if it was running.
+
+    Exit code 1: there is no such model, or the registry refuses. 2: no such time.
     """
+    from deploy.past import tell, why
     from deploy.promotion import history as read
 
-    with _registry() as client:
-        decisions = read(client, name, at=at.replace(tzinfo=UTC) if at else None)
+    then = _past(name, at, to) if at else None
+    if then is None:
+        with _registry() as client:
+            decisions = read(client, name)
+    else:
+        decisions = then.decisions
     if as_json:
-        click.echo(msgspec.json.encode(decisions))
+        click.echo(msgspec.json.encode(then or decisions))
         return
-    if not decisions:
-        click.echo(f"no decision on {name} is recorded" + (f" until {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""))
+    if then is not None:
+        click.echo(tell(name, then))
+    elif not decisions:
+        click.echo(f"no decision on {name} is recorded")
     for decision in decisions:
         click.echo(
             f"{decision.when:%Y-%m-%d %H:%M:%S}  {decision.action:8}  {decision.target:17}"
-            f"  {decision.before or '-':>4} → {decision.after:4}  {decision.who}: {decision.why}"
+            f"  {decision.before or '-':>4} → {decision.after:4}  {decision.who}: {why(decision)}"
         )
+
+
+def _past(name: str, at: str, to: str) -> Past:
+    from deploy.past import served_at, when_of
+    from deploy.promotion import past
+    from deploy.roles import role_target
+    from gateway.store import ROLES, ModelStore
+
+    now = datetime.now(UTC)
+    try:
+        time = when_of(at, now)
+    except ValueError as error:
+        raise click.UsageError(f"--at: {error}") from None
+    marks = _marks()
+    with _registry() as client:
+        found = past(client, name, time, to=to, now=now, **marks)
+        role = next((role for role in ROLES if marks[role] and str(role_target(role, **marks)) == found.target), None)
+    changes = ModelStore(hotgate.home() / "store").history()
+    return msgspec.structs.replace(found, served=served_at(changes, name, role, time) if role else None)
 
 
 @click.group(invoke_without_command=True)
@@ -191,30 +242,33 @@ def _registry() -> Iterator[MlflowClient]:
         raise click.ClickException(str(error)) from None
 
 
-class _Words(TypedDict):
+class _Marks(TypedDict):
+    """What marks the roles for the sidecar."""
+
+    champion: str
+    challenger: str
+
+
+class _Words(_Marks):
     """What a decision says, besides the version."""
 
     to: str
     reason: str
     who: str
     expect_champion: str | None
-    champion: str
-    challenger: str
+
+
+def _marks() -> _Marks:
+    from gateway.sync.settings import SyncSettings
+
+    settings = hotgate.load_settings("sync", SyncSettings)
+    return {"champion": settings.champion, "challenger": settings.challenger}
 
 
 def _words(to: str, reason: str, who: str | None, expect_champion: str | None) -> _Words:
     """Complete what the user said by who it is, and by what marks champion and challenger for the sidecar."""
-    from gateway.sync.settings import SyncSettings
-
-    settings = hotgate.load_settings("sync", SyncSettings)
-    return {
-        "to": to,
-        "reason": reason,
-        "who": who or hotgate.user(),
-        "expect_champion": expect_champion,
-        "champion": settings.champion,
-        "challenger": settings.challenger,
-    }
+    who = who or hotgate.user()
+    return {"to": to, "reason": reason, "who": who, "expect_champion": expect_champion, **_marks()}
 
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -68,7 +69,7 @@ def prepare(home: Path, progress: Callable[[int, int, str], None]) -> DemoState:
     other = result.register(result.candidates[1]).version
     client = connect(home)
     if client.get_model_version(MODEL, champion).current_stage != "Production":
-        promote(client, MODEL, champion, who="hotgate demo", reason="the best candidate of the demo")
+        promote(client, MODEL, champion, who="hotgate demo", reason="the best candidate of the demo", forced=True)
     result.write_heldout_csv(heldout_path(home))
     split = result.basis.split
     state = DemoState(champion=champion, other=other, row=result.basis.dataset.rows[split.heldout[0]].tolist())
@@ -160,8 +161,9 @@ the page:    {address}/
 the routes:  {address}/schema (OpenAPI)   {address}/health   {address}/metrics   {address}/monitor/drift
 the guide:   README.md and docs/
 
-swap to the other version without losing a request; watch "version" in the prediction's answer change:
-  {hotgate} promote {MODEL} {state.other} --to Production
+swap to the other version without losing a request; watch "version" in the prediction's answer change
+(--force, as it has not passed `hotgate gate`, and is the second best):
+  {hotgate} promote {MODEL} {state.other} --to Production --force --reason "trying the demo"
 and back:
   {hotgate} rollback {MODEL}
 
@@ -189,11 +191,12 @@ def _hotgate() -> str:
 def _once(state: DemoState, host: str, port: int) -> None:
     """The same steps that the guide names, each seen to work."""
     _predict_until(state, host, port, state.champion)
+    why = ["--reason", "hotgate demo --once"]
     for arguments, version in (
-        (["promote", MODEL, state.other, "--to", "Production", "--reason", "hotgate demo --once"], state.other),
-        (["rollback", MODEL, "--reason", "hotgate demo --once"], state.champion),
+        (["promote", MODEL, state.other, "--to", "Production", "--force", *why], state.other),
+        (["rollback", MODEL, *why], state.champion),
     ):
-        click.echo(f"$ hotgate {' '.join(arguments)}")
+        click.echo(f"$ hotgate {shlex.join(arguments)}")
         subprocess.run([sys.executable, "-P", "-m", "hotgate", *arguments], check=True)
         _predict_until(state, host, port, version)
 

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from deploy.decisions import Decision, after_all, history, load, predecessors, quiet_stages, withdraw, write
+from deploy.decisions import Decision, after_all, history, load, predecessors, withdraw, write
+from deploy.fitness import (
+    PARITY_TAG,
+    Expectation,
+    PromotionError,
+    PromotionLostError,
+    demand_gate,
+    fit_tags,
+    say,
+    sha256_of,
+)
+from deploy.past import Past, state_at
+from deploy.roles import give, holders_of, role_target, versions_of
 from gateway.sync.base import SHA256_TAG
 from gateway.sync.resolve import Selector
 
@@ -19,23 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "promote", "rollback"]
-
-PARITY_TAG = "hotgate.parity"
-"""The version's tag that registering sets to `pass`: the model file answers as scikit-learn did."""
+__all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "past", "promote", "rollback"]
 
 _NOTE = "hotgate: "
 _REASON_CHARACTERS = 1000
-
-
-class PromotionError(Exception):
-    """Nothing was moved; the text says why and what would help."""
-
-
-class PromotionLostError(PromotionError):
-    """Somebody else decided at the same time, and first; theirs stands."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,25 +60,42 @@ def promote(  # noqa: PLR0913 - each is one word of the decision
     champion: str = "stage:Production",
     challenger: str = "stage:Staging",
     expect_champion: str | None = None,
-    verdict: str = "parity: pass",
+    forced: bool = False,
     now: datetime | None = None,
 ) -> Outcome:
-    """Give a version a role, and take it from the others.
+    """Give a version a role, and take it from the others; the champion's only after a passed gate.
 
     Args:
         to: `Production` or `champion`, `Staging` or `challenger`: the role, through its setting; or a mark such as
             `alias:blue` itself.
         champion: the role's setting.
         challenger: the role's setting.
-        expect_champion: refuse unless this version has the role now.
-        verdict: what speaks for it, for the record.
+        expect_champion: refuse unless this version has the role now; without it, the one that the gate held the
+            version against.
+        forced: do not ask what the gate says; the decision records that, with the reason.
 
     Raises:
         PromotionLostError: somebody else was first.
         PromotionError: the version is not fit to serve, or the role is not held by whom it was expected of.
     """
-    target = _target(to, champion, challenger)
-    return _move(client, name, str(version), target, "promote", who, reason, expect_champion, verdict, now)
+    _check_words(who, reason)
+    target, version = role_target(to, champion, challenger), str(version)
+    expected = Expectation(champion=expect_champion) if expect_champion is not None else None
+    verdict = f"forced: {reason}" if forced else "parity: pass"
+    with _mapped(name):
+        tags = fit_tags(client, name, version)
+    if target == role_target("champion", champion, challenger) and not forced:
+        with _mapped(name):
+            decisions = [item for item in load(client, name).values() if item.target == str(target)]
+        record = demand_gate(name, version, tags, decisions)
+        expected = expected or Expectation(
+            champion=record.champion,
+            sha256=record.champion_sha256,
+            cure=f"the gate compared with that one, so run `hotgate gate {name} {version}` anew",
+        )
+        verdict = f"gate: pass, against {say(record.champion)}"
+    wanted = _Wanted(action="promote", version=version, sha256=tags[SHA256_TAG], target=target, verdict=verdict)
+    return _move(client, name, wanted, who, reason, expected, now)
 
 
 def rollback(  # noqa: PLR0913 - each is one word of the decision
@@ -95,7 +112,7 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
 ) -> Outcome:
     """Give a role back to the version that had it before, by the decisions; repeated, it goes further back.
 
-    A version that was deleted is passed over.
+    A version that was deleted is passed over. No gate is asked: what served before is safer than what serves.
 
     Arguments as for `promote`.
 
@@ -103,11 +120,12 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
         PromotionLostError: somebody else was first.
         PromotionError: there is nothing to go back to, or it is not fit to serve.
     """
-    target = _target(to, champion, challenger)
+    _check_words(who, reason)
+    target = role_target(to, champion, challenger)
     with _mapped(name):
         decisions = [item for item in load(client, name).values() if item.target == str(target)]
-        current = _holders(client, name, target)[:1]
-        there = {str(item.version) for item in _versions(client, name)}
+        current = holders_of(client, name, target)[:1]
+        there = {str(item.version) for item in versions_of(client, name)}
     earlier = predecessors(decisions, current[0] if current else None)
     before = next((version for version in earlier if version in there), None)
     if before is None:
@@ -115,21 +133,56 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
         raise PromotionError(f"no decision on {name} tells what had {target} before{lost}: promote a version instead")
     deleted = earlier[: earlier.index(before)]
     verdict = f"served before; deleted since: {', '.join(deleted)}" if deleted else "served before"
-    expected = expect_champion or (current[0] if current else None)
-    outcome = _move(client, name, before, target, "rollback", who, reason, expected, verdict, now)
-    return msgspec.structs.replace(outcome, deleted=deleted)
+    with _mapped(name):
+        sha256 = fit_tags(client, name, before)[SHA256_TAG]
+    expected = Expectation(champion=expect_champion or (current[0] if current else None))
+    wanted = _Wanted(action="rollback", version=before, sha256=sha256, target=target, verdict=verdict)
+    return msgspec.structs.replace(_move(client, name, wanted, who, reason, expected, now), deleted=deleted)
 
 
-def _move(  # noqa: PLR0913, PLR0917 - the two callers name them
+def past(
     client: MlflowClient,
     name: str,
-    version: str,
-    target: Selector,
-    action: Literal["promote", "rollback"],
+    at: datetime,
+    *,
+    to: str = "Production",
+    champion: str = "stage:Production",
+    challenger: str = "stage:Staging",
+    now: datetime | None = None,
+) -> Past:
+    """What had a role at a time, who put it there and why.
+
+    Args:
+        at: an aware time.
+        to: see `promote`, as for the rest.
+
+    Raises:
+        PromotionError: that time is still to come, or the registry refuses.
+    """
+    target = role_target(to, champion, challenger)
+    with _mapped(name):
+        holders = holders_of(client, name, target)
+        decisions = history(client, name)
+    return state_at(decisions, target, at, current=holders[0] if holders else None, now=now or datetime.now(UTC))
+
+
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done, and what speaks for it."""
+
+    action: Literal["promote", "rollback"]
+    version: str
+    sha256: str
+    target: Selector
+    verdict: str
+
+
+def _move(
+    client: MlflowClient,
+    name: str,
+    wanted: _Wanted,
     who: str,
     reason: str,
-    expected: str | None,
-    verdict: str,
+    expected: Expectation | None,
     now: datetime | None,
 ) -> Outcome:
     """Check, decide, move, and look whether somebody else did the same meanwhile.
@@ -138,26 +191,25 @@ def _move(  # noqa: PLR0913, PLR0917 - the two callers name them
     at least one sees the other: the one that finds the role changed gives up, and if both have moved, both see both
     decisions and the later one gives way.
     """
-    _check_words(who, reason)
+    version, target = wanted.version, wanted.target
     with _mapped(name):
         known = load(client, name)
-        sha256 = _fit(client, name, version)
-        holders = _holders(client, name, target)
+        holders = holders_of(client, name, target)
         before = holders[0] if holders else None
-        if expected is not None and before != expected:
-            raise PromotionError(f"{target} of {name} is held by {_say(before)}, not by version {expected}")
         if holders == [version]:
             raise PromotionError(f"version {version} of {name} has {target} already")
+        if expected is not None:
+            expected.check(name, str(target), before, sha256_of(client, name, before) if before else None)
         decision = Decision(
             who=who,
             when=after_all(list(known.values()), now or datetime.now(UTC)),
             why=reason,
-            action=action,
+            action=wanted.action,
             target=str(target),
             before=before,
             after=version,
-            verdict=verdict,
-            sha256=sha256,
+            verdict=wanted.verdict,
+            sha256=wanted.sha256,
         )
         key = write(client, name, decision)
         try:
@@ -173,13 +225,12 @@ def _move(  # noqa: PLR0913, PLR0917 - the two callers name them
 def _give_unless_changed(
     client: MlflowClient, name: str, decision: Decision, target: Selector, holders: list[str]
 ) -> None:
-    found = _holders(client, name, target)
+    found = holders_of(client, name, target)
     if found != holders:
         raise PromotionLostError(
-            f"somebody else gave {target} of {name} to {_say(found[0] if found else None)} meanwhile;"
-            " yours was not done"
+            f"somebody else gave {target} of {name} to {say(found[0] if found else None)} meanwhile; yours was not done"
         )
-    _give(client, name, decision.after, target)
+    give(client, name, decision.after, target)
 
 
 def _give_way(
@@ -196,61 +247,14 @@ def _give_way(
     winner = rival()
     if winner is None:
         return
-    _give(client, name, winner.after, target)
+    give(client, name, winner.after, target)
     if rival() is None:  # it gave up at the sight of this one
-        _give(client, name, mine.after, target)
+        give(client, name, mine.after, target)
         return
     withdraw(client, name, key)
     raise PromotionLostError(
         f"{winner.who} gave {target} of {name} to version {winner.after} at the same time, and first; yours was undone"
     )
-
-
-def _give(client: MlflowClient, name: str, version: str, target: Selector) -> None:
-    """One call of the registry, so that the role is never empty: a stage is taken from the others by the same call."""
-    if target.kind == "alias":
-        client.set_registered_model_alias(name, target.value, version)
-        return
-    with quiet_stages():
-        client.transition_model_version_stage(name, version, target.value, archive_existing_versions=True)
-
-
-def _holders(client: MlflowClient, name: str, target: Selector) -> list[str]:
-    """Who has a role now, the one that is served first."""
-    if target.kind == "alias":
-        aliases: dict[str, str] = client.get_registered_model(name).aliases
-        return [str(aliases[target.value])] if target.value in aliases else []
-    versions = [int(item.version) for item in _versions(client, name) if item.current_stage == target.value]
-    return [str(number) for number in sorted(versions, reverse=True)]
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    quote = '"' if "'" in name else "'"
-    found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name={quote}{name}{quote}", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _fit(client: MlflowClient, name: str, version: str) -> str:
-    """The version's hash, if its tags say that the gateway would serve it."""
-    if not version.isdigit():
-        raise PromotionError(f"a version is a number, not {version!r}")
-    tags: dict[str, str] = client.get_model_version(name, version).tags
-    parity = tags.get(PARITY_TAG)
-    if parity != "pass":
-        told = f"says {parity!r}" if parity else "is missing"
-        raise PromotionError(
-            f"version {version} of {name} has no passing parity certificate (tag {PARITY_TAG} {told}):"
-            f" run `hotgate convert models:/{name}/{version} --register`"
-        )
-    if SHA256_TAG not in tags:
-        raise PromotionError(f"version {version} of {name} lacks the tag {SHA256_TAG}: it would not be served")
-    return tags[SHA256_TAG]
 
 
 def _describe(client: MlflowClient, name: str, decision: Decision) -> None:
@@ -271,23 +275,11 @@ def _note(client: MlflowClient, name: str, decision: Decision) -> None:
     client.update_model_version(name, decision.after, "\n".join([*kept, note]).lstrip("\n"))
 
 
-def _target(to: str, champion: str, challenger: str) -> Selector:
-    settings = {"production": champion, "champion": champion, "staging": challenger, "challenger": challenger}
-    try:
-        return Selector.parse(settings.get(to.lower(), to))
-    except ValueError as error:
-        raise PromotionError(f"to: {error}") from None
-
-
 def _check_words(who: str, reason: str) -> None:
     if not who.strip() or not reason.strip():
         raise PromotionError("a decision needs who and why")
     if len(reason) > _REASON_CHARACTERS:
         raise PromotionError(f"a reason has at most {_REASON_CHARACTERS} characters, not {len(reason)}")
-
-
-def _say(version: str | None) -> str:
-    return f"version {version}" if version else "no version"
 
 
 @contextmanager

@@ -161,7 +161,8 @@ def sync() -> None:
 def release(name: str, version: int) -> None:
     """Lift the quarantine of a model version.
 
-    The sidecar verifies it again in its next pass, or when it is next started.
+    The sidecar verifies it again in its next pass, or when it is next started. What [sync] require_gate holds back is
+    let through without a gate.
     """
     from gateway.store import ModelStore, Request
 

@@ -183,7 +183,7 @@ def _quarantined(model: str, role: str, state: RoleState, now: float) -> Conditi
     evidence = Evidence(name=f"version {state.version}", statistic="quarantined", value=1.0, threshold=0.0)
     goes_on = f"Version {state.serving} goes on. " if state.serving else ""
     text = (
-        f"Version {state.version} was judged and is not served: {state.reason}. {goes_on}Train or convert it again, or"
+        f"Version {state.version} is in quarantine, not served: {state.reason}. {goes_on}Train or convert it again, or"
         f" once the cause is gone: hotgate release {model} {state.version}"
     )
     found = [evidence] if state.state == "quarantined" else []

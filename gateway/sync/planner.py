@@ -9,6 +9,7 @@ import msgspec
 from gateway.store import ROLES, Cause, Entry, ModelRoles, Role
 from gateway.sync.base import RegisteredVersion
 from gateway.sync.decision import matching
+from gateway.sync.gate_record import read_record
 from gateway.sync.resolve import Selector, resolve
 from gateway.sync.status import RoleState, State
 
@@ -96,6 +97,9 @@ class Planner:
         self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._untagged: dict[tuple[str, int], float] = {}
         self._judged: dict[tuple[str, int], float] = {}
+        # What somebody wants to be judged anew until the next plan; the files that thereby need no gate.
+        self._released: set[tuple[str, int]] = set()
+        self._waived: set[tuple[str, int, str]] = set()
 
     def plan(self, model: RegisteredModel, current: ModelRoles) -> ModelPlan:
         """Decide for every role of a model; a model without versions orphans what serves."""
@@ -112,10 +116,12 @@ class Planner:
                 orphaned |= keep is not None
                 entries[role], states[role] = keep, _unnamed(selector, keep)
             else:
-                entries[role], states[role] = self._decide(model.name, found.version, found.others, previous)
-                if self._due(model.name, found.version, states[role].state):
+                ungated = self._ungated(model, role, found.version, previous)
+                entries[role], states[role] = self._decide(model.name, found.version, found.others, previous, ungated)
+                if not ungated and self._due(model.name, found.version, states[role].state):
                     fetch[found.version.version] = found.version
             causes[role] = self._cause(model, selector, entries[role])
+        self._released = {key for key in self._released if key[0] != model.name}
         roles = ModelRoles(**entries, orphaned=orphaned)
         return ModelPlan(roles=roles, states=states, causes=causes, fetch=tuple(fetch.values()))
 
@@ -131,12 +137,13 @@ class Planner:
         self._judged[name, version] = self._clock()
 
     def released(self, name: str, version: int) -> None:
-        """Somebody wants a version to be judged anew, at once."""
+        """Somebody wants a version to be judged anew, at once; if it lacks a gate, to be served without one."""
+        self._released.add((name, version))
         self._attempts.pop((name, version), None)
         self._judged.pop((name, version), None)
 
     def _decide(
-        self, name: str, version: RegisteredVersion, others: tuple[int, ...], previous: Entry | None
+        self, name: str, version: RegisteredVersion, others: tuple[int, ...], previous: Entry | None, ungated: str
     ) -> tuple[Entry | None, RoleState]:
         """The entry to serve, and how that came about: what was served, unless something better is in the store."""
         tag = version.sha256_tag
@@ -148,6 +155,8 @@ class Planner:
             state = "serving"
         elif version.status != "READY":
             reason = f"the registry says {version.status}"
+        elif ungated:
+            state, reason = "quarantined", ungated
         elif blocked:
             state, reason = (
                 "quarantined",
@@ -162,9 +171,38 @@ class Planner:
         return entry, RoleState(
             state=state,
             version=str(version.version),
+            sha256=tag,
             serving=entry.version if entry else None,
             others=others,
             reason=reason,
+        )
+
+    def _ungated(self, model: RegisteredModel, role: Role, version: RegisteredVersion, previous: Entry | None) -> str:
+        """Why a champion that nobody promoted with hotgate lacks the gate's word for its file, if that is required.
+
+        No verdict on bytes, so nothing to remember: the gate's record ends it, or a release of that very file. While
+        another version serves, a record that was held against none is no word: the gate takes what has the role for
+        the champion, and so finds none beside the version that was moved there.
+        """
+        sha256 = version.sha256_tag
+        if role != "champion" or not self._settings.require_gate or sha256 is None:
+            return ""
+        decision = matching(model.tags, str(self._selectors[role]), str(version.version))
+        if decision and decision.sha256 == sha256:  # promote has asked the gate, or has recorded that it was forced
+            return ""
+        record = read_record(version.tags)
+        if record and (record.outcome, record.sha256) == ("pass", sha256) and (record.champion or previous is None):
+            return ""
+        key = (model.name, version.version)
+        if key in self._released:
+            self._waived.add((*key, sha256))
+        if (*key, sha256) in self._waived:
+            return ""
+        which = f"{model.name} {version.version}"
+        return (
+            f"promoted by hand without a passed gate for {sha256[:12]} ([sync] require_gate):"
+            f" `hotgate rollback {model.name}`, then `hotgate gate {which}` and `hotgate promote {which}`;"
+            f" or serve it as it is with `hotgate release {which}`"
         )
 
     def _waiting_for(self, name: str, version: RegisteredVersion) -> str:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.store import replace_file
+from gateway.sync.quarantine import Quarantined
 from gateway.sync.status import RegistryState, RoleState, SyncStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from gateway.store import ModelStore, Role
-    from gateway.sync.quarantine import Quarantined
 
 __all__ = ["Reporter", "status_path"]
 
@@ -51,18 +51,20 @@ class Reporter:
             states: by model and role; None if the registry did not answer, which leaves them as they were.
             error: why it did not, or empty.
             problem: what kept this pass from being published, or empty.
+            quarantined: versions whose bytes were judged; those held back for another reason are added here.
         """
         old, now = self.status, self._now()
         registry = RegistryState(reachable=not error, since=now, error=error)
         if old.registry.reachable == registry.reachable:
             registry = msgspec.structs.replace(registry, since=old.registry.since)
+        models = old.models if states is None else dict(states)
         self.status = SyncStatus(
             pid=old.pid,
             registry=registry,
             last_poll=old.last_poll if states is None else now,
             error=problem,
-            models=old.models if states is None else dict(states),
-            quarantined=quarantined,
+            models=models,
+            quarantined=sorted([*quarantined, *self._held_back(models, quarantined)], key=_by_version),
         )
         changed = [
             (name, role, state)
@@ -74,6 +76,22 @@ class Reporter:
         with contextlib.suppress(OSError):  # a full disk must not end the pass; the file's age tells
             replace_file(status_path(self._store), msgspec.json.encode(self.status), durable=False)
         return changed
+
+    def _held_back(
+        self, models: Mapping[str, dict[Role, RoleState]], judged: list[Quarantined]
+    ) -> Iterator[Quarantined]:
+        """Versions in quarantine though nobody judged their bytes, each since it was first seen so."""
+        known = {_by_version(item) for item in judged}
+        before = {(*_by_version(item), item.tag): item.since for item in self.status.quarantined}
+        for name, roles in models.items():
+            for state in roles.values():
+                if state.state != "quarantined" or state.version is None or (name, int(state.version)) in known:
+                    continue
+                version, tag = int(state.version), state.sha256
+                yield Quarantined(
+                    name=name, version=version, sha256=tag or "", tag=tag, reason=state.reason,
+                    since=before.get((name, version, tag)) or self._now(),
+                )  # fmt: skip
 
     def _log(self, old: SyncStatus, changed: list[tuple[str, Role, RoleState]]) -> None:
         registry = self.status.registry
@@ -89,3 +107,7 @@ class Reporter:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._store.clock(), UTC)
+
+
+def _by_version(item: Quarantined) -> tuple[str, int]:
+    return item.name, item.version

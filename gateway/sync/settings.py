@@ -53,6 +53,8 @@ class SyncSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many changes of each model keep their files in the store; 1 to 10000."""
     tag_wait_s: float = 60.0
     """How long a version may lack the tag `hotgate.sha256` before it is quarantined, in seconds; 0 to 86400."""
+    require_gate: bool = False
+    """Whether a champion that was not promoted by hotgate needs a passed gate for its file to be served."""
     max_model_bytes: int = 512 << 20
     """Largest model file that is fetched, in bytes; 1 to 2**40."""
     timeout_s: float = 10.0

@@ -26,6 +26,8 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True):
     """`pending` and `quarantined` are about `version`; `serving` tells what goes on meanwhile."""
     version: str | None = None
     """What the registry names."""
+    sha256: str | None = None
+    """What the registry says that this version's file is."""
     serving: str | None = None
     """What the manifest names."""
     others: tuple[int, ...] = ()
@@ -58,6 +60,7 @@ class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What kept this pass from being published, such as a full disk."""
     models: dict[str, dict[Role, RoleState]] = {}
     quarantined: list[Quarantined] = []
+    """Those whose bytes were judged, and those that `[sync] require_gate` holds back."""
 
 
 _DECODER = msgspec.json.Decoder(SyncStatus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
@@ -13,11 +14,19 @@ import pytest
 from registries import mlflow_client
 
 from deploy.decisions import Decision, predecessors, withdraw, write
-from deploy.promotion import PromotionError, PromotionLostError, history, promote, rollback
+from deploy.promotion import PromotionError, PromotionLostError, history, rollback
+from deploy.promotion import promote as promote_gated
+from gateway.sync.gate_record import GATE_TAG, Check, GateRecord, encode_record
 
 NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
 MOVE = "transition_model_version_stage"
 GOOD = {"hotgate.parity": "pass", "hotgate.sha256": "a" * 64}
+PASSED = GateRecord(
+    outcome="pass", sha256="a" * 64, champion=None, champion_sha256=None, when=NOON, machine="box", checks=()
+)
+
+promote = functools.partial(promote_gated, forced=True)
+"""Most tests here are about moving, not about the gate."""
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def test_promote_moves_the_stage_archives_the_others_and_leaves_a_decision(both,
         "target": "stage:Production",
         "from": "2",
         "to": "3",
-        "verdict": "parity: pass",
+        "verdict": "forced: better recall",
         "sha256": "a" * 64,
     }
     description = admin.client.get_model_version(name, "3").description
@@ -186,6 +195,117 @@ def test_what_makes_no_sense_is_refused(admin, client, name, arguments, message)
     assert (holders(client, name), history(client, name)) == ([1], ())
 
 
+def gated(admin, name, **changed):
+    record = msgspec.structs.replace(PASSED, **changed)
+    return str(admin.register(name, {}, tags={**GOOD, GATE_TAG: encode_record(record)}))
+
+
+def test_what_passed_the_gate_becomes_champion(admin, client, name):
+    """The verdict says against whom, so the next one must have been held against this one."""
+    first = gated(admin, name)
+    second = gated(admin, name, champion=first, champion_sha256="a" * 64)
+    for version in (first, second):
+        promote_gated(client, name, version, who="ada", reason="r")
+    assert [item.verdict for item in history(client, name)] == [
+        "gate: pass, against no version",
+        "gate: pass, against version 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (None, r"has not passed the gate \(tag hotgate.gate is missing\): run `hotgate gate NAME 2`, or .*--force"),
+        ("{}", r"has not passed the gate \(tag hotgate.gate cannot be read\): run `hotgate gate NAME 2`"),
+        ({"outcome": "fail"}, r"failed the gate \(p99: twice the champion's\): run `hotgate gate NAME 2`"),
+        ({"outcome": "inconclusive"}, r"was not decided by the gate: run `hotgate gate NAME 2`"),
+        (
+            {"sha256": "b" * 64},
+            r"was gated with another file \(bbbbbbbbbbbb, now aaaaaaaaaaaa\): run `hotgate gate NAME 2`",
+        ),
+        ({"champion": "7"}, r"held by version 1, not by version 7: .* run `hotgate gate NAME 2` anew"),
+        ({"champion": None}, r"held by version 1, not by no version: .* run `hotgate gate NAME 2` anew"),
+        (
+            {"champion_sha256": "b" * 64},
+            r"version 1, which holds .* another file than it had \(bbb\w*, now aaa\w*\): .* `hotgate gate NAME 2` anew",
+        ),
+    ],
+)
+def test_what_did_not_pass_the_gate_does_not_become_champion(admin, client, name, changed, message):
+    """No record, a bad one, one of another file or against another champion; the cure is told, nothing is done."""
+    register(admin, name, 1)
+    admin.stage(name, 1, "Production")
+    slow = Check(name="p99", outcome="fail", reason="twice the champion's")
+    if isinstance(changed, dict):
+        gated(admin, name, **{"champion": "1", "checks": (slow,)} | changed)
+    else:
+        register(admin, name, 1, GOOD | ({GATE_TAG: changed} if changed else {}))
+    with pytest.raises(PromotionError, match=message.replace("NAME", name)):
+        promote_gated(client, name, "2", who="ada", reason="r")
+    assert (holders(client, name), history(client, name)) == ([1], ())
+
+
+def test_what_was_rolled_back_needs_a_gate_that_came_after(admin, client, name):
+    """Else the next run of a pipeline would promote it again by the verdict that was wrong."""
+    first = gated(admin, name)
+    second = gated(admin, name, champion=first)
+    for version in (first, second):
+        promote_gated(client, name, version, who="ada", reason="r", now=NOON + timedelta(minutes=1))
+    rollback(client, name, who="eve", reason="wrong answers", now=NOON + timedelta(minutes=2))
+    with pytest.raises(
+        PromotionError, match=r"rolled back after it passed the gate, by eve: wrong answers: run `hotgate g"
+    ):
+        promote_gated(client, name, second, who="ada", reason="r")
+    later = msgspec.structs.replace(PASSED, champion=first, when=NOON + timedelta(minutes=3))
+    client.set_model_version_tag(name, second, GATE_TAG, encode_record(later))
+    promote_gated(client, name, second, who="ada", reason="r", now=NOON + timedelta(minutes=4))
+    assert holders(client, name) == [2]
+
+
+def test_a_rollback_of_one_version_and_a_promotion_over_another_leave_a_gate_its_word(admin, client, name):
+    """Only who was rolled back itself has something against it."""
+    for champion in (None, "1", "1"):
+        gated(admin, name, champion=champion)
+    for version in "12":
+        promote_gated(client, name, version, who="ada", reason="r", now=NOON + timedelta(minutes=1))
+    rollback(client, name, who="eve", reason="wrong answers")
+    promote_gated(client, name, "3", who="ada", reason="r")
+    promote_gated(client, name, "1", who="ada", reason="r", expect_champion="3")
+    promote_gated(client, name, "3", who="ada", reason="r")
+    assert holders(client, name) == [3]
+
+
+def test_force_passes_over_the_gate_but_not_over_parity(admin, client, name):
+    """The decision says so, with the reason; who is expected may still be said."""
+    register(admin, name, 1)
+    register(admin, name, 1, {**GOOD, "hotgate.parity": "fail"})
+    with pytest.raises(PromotionError, match="not by version 2"):
+        promote(client, name, "1", who="ada", reason="fire", expect_champion="2")
+    assert promote(client, name, "1", who="ada", reason="fire").decision.verdict == "forced: fire"
+    with pytest.raises(PromotionError, match="parity certificate"):
+        promote(client, name, "2", who="ada", reason="fire")
+
+
+def test_the_challenger_needs_no_gate(admin, client, name):
+    """A shadow answers nobody; its setting may be an alias."""
+    register(admin, name, 1)
+    roles = {"champion": "stage:Staging", "challenger": "alias:shadow"}
+    promote_gated(client, name, "1", who="ada", reason="r", to="Staging")
+    promote_gated(client, name, "1", who="ada", reason="r", to="challenger", **roles)
+    with pytest.raises(PromotionError, match="has not passed the gate"):
+        promote_gated(client, name, "1", who="ada", reason="r", to="stage:staging", **roles)
+    assert [item.verdict for item in history(client, name)] == ["parity: pass", "parity: pass"]
+
+
+def test_whom_the_user_expects_counts_more_than_whom_the_gate_met(admin, client, name):
+    """`--expect-champion` is the user's word."""
+    register(admin, name, 1)
+    admin.stage(name, 1, "Production")
+    gated(admin, name, champion="7")
+    promote_gated(client, name, "2", who="ada", reason="r", expect_champion="1")
+    assert holders(client, name) == [2]
+
+
 def test_promoting_again_clears_an_ambiguous_stage(admin, client, name):
     """The cure that the sidecar's log tells."""
     register(admin, name, 2)
@@ -248,15 +368,17 @@ def raced(admin, name, call, *, mine, theirs, **where):
 
 
 @pytest.mark.parametrize("theirs", [1, 3])
-def test_a_promotion_overtaken_before_its_decision_is_told_so(admin, name, theirs):
+def test_a_promotion_overtaken_before_its_decision_is_told_so(both, name, theirs):
     """Theirs was complete: it stands, whatever the clocks say."""
-    text = raced(admin, name, "set_registered_model_tag", mine=2, theirs=theirs)
+    text = raced(both[1], name, "set_registered_model_tag", mine=2, theirs=theirs)
     assert "somebody else gave stage:Production" in text
     assert "to version 3 meanwhile; yours was not done" in text
 
 
-def test_the_later_of_two_that_cross_is_told_that_it_lost(admin, client, name):
+def test_the_later_of_two_that_cross_is_told_that_it_lost(both, name):
     """Both have looked, decided and moved before either looks again: the earlier decision stands."""
+    _, admin = both
+    client = admin.client
     register(admin, name, 3)
     promote(client, name, "1", who="ada", reason="r", now=NOON)
     decided, checked, moved = (threading.Barrier(2, timeout=60) for _ in range(3))

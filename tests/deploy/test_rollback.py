@@ -74,7 +74,7 @@ def act(client, action, version):
     elif action == "delete":
         del client.stages[version]
     elif client.serving() != version:
-        promote(client, NAME, version, who="ada", reason="r")
+        promote(client, NAME, version, who="ada", reason="r", forced=True)
 
 
 def actions(*names):
