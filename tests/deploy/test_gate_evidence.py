@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -79,3 +81,17 @@ def test_hashes_that_are_cut_short_are_refused(version):
     (folder / TRAINED).write_bytes(b"12345")
     with pytest.raises(EvidenceError, match=r"trained\.u64 of version 1 cannot be read"):
         open_side("version 1", folder)
+
+
+@pytest.mark.parametrize("part", ["columns", "classes"])
+def test_models_of_other_columns_or_classes_are_not_compared(version, part):
+    """Their rows are no rows of each other's; the error names both."""
+    new = open_side("version 2", version("2", "forest", range(5), [9]))
+    old = open_side("version 1", version("1", "linear", range(5), [9]))
+    signature = msgspec.structs.replace(
+        old.metadata.signature, **{part: tuple(reversed(getattr(old.metadata.signature, part)))}
+    )
+    other = dataclasses.replace(old, metadata=msgspec.structs.replace(old.metadata, signature=signature))
+    assert len(judging_rows([new, old]).rows) == 5
+    with pytest.raises(EvidenceError, match="version 2 and version 1 have other columns or classes"):
+        judging_rows([new, other])
