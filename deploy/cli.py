@@ -64,8 +64,8 @@ def promote(
 def rollback(*, name: str, to: str, reason: str, who: str | None, expect_champion: str | None, as_json: bool) -> None:
     """Put the version back that served before.
 
-    Goes by the recorded decisions; a second rollback goes further back. Exit code 1: there is nothing to go back to, or
-    somebody else was first.
+    Goes by the recorded decisions; a second rollback goes further back, and a deleted version is passed over. Exit code
+    1: there is nothing to go back to, or somebody else was first.
     """
     from deploy.promotion import rollback as move
 
@@ -222,5 +222,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
         click.echo(msgspec.json.encode(outcome))
         return
     decision = outcome.decision
+    if outcome.deleted:
+        click.echo(f"deleted meanwhile, so this goes further back: version {', '.join(outcome.deleted)}", err=True)
     before = f" (before: version {decision.before})" if decision.before else ""
     click.echo(f"{outcome.name}: {decision.target} is version {decision.after}{before}, sha256 {decision.sha256[:12]}")

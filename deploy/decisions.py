@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["Decision", "history", "load", "predecessor", "quiet_stages", "withdraw", "write"]
+__all__ = ["Decision", "history", "load", "predecessors", "quiet_stages", "withdraw", "write"]
 
 
 def load(client: MlflowClient, name: str) -> dict[str, Decision]:
@@ -57,11 +57,12 @@ def after_all(decisions: Sequence[Decision], now: datetime) -> datetime:
     return max(now.astimezone(UTC), newest + timedelta(microseconds=1))
 
 
-def predecessor(decisions: Sequence[Decision], current: str | None) -> str | None:
-    """The version to go back to, or None if no decision tells of one.
+def predecessors(decisions: Sequence[Decision], current: str | None) -> tuple[str, ...]:
+    """The versions to go back to, the nearest first; empty if no decision tells of one.
 
     Promotions pile up and a rollback takes one off, so a second rollback goes further back instead of forth again. A
-    version that somebody put there by hand, behind the decisions' back, counts as one more on the pile.
+    version that somebody put there by hand, behind the decisions' back, counts as one more on the pile. What has the
+    role now is left out wherever it lies: nobody goes back to where he is.
 
     Args:
         decisions: those of one target, oldest first.
@@ -78,7 +79,7 @@ def predecessor(decisions: Sequence[Decision], current: str | None) -> str | Non
             pile.append(decision.after)
     if pile and pile[-1] == current:
         pile.pop()
-    return pile[-1] if pile else None
+    return tuple(dict.fromkeys(version for version in reversed(pile) if version != current))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from deploy.decisions import Decision, after_all, history, load, predecessor, quiet_stages, withdraw, write
+from deploy.decisions import Decision, after_all, history, load, predecessors, quiet_stages, withdraw, write
 from gateway.sync.base import SHA256_TAG
 from gateway.sync.resolve import Selector
 
@@ -45,6 +45,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     archived: tuple[str, ...] = ()
     """Versions that lost the stage by it."""
+    deleted: tuple[str, ...] = ()
+    """Versions that a rollback would have gone to, the nearest first, were they still there."""
 
 
 def promote(  # noqa: PLR0913 - each is one word of the decision
@@ -93,6 +95,8 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
 ) -> Outcome:
     """Give a role back to the version that had it before, by the decisions; repeated, it goes further back.
 
+    A version that was deleted is passed over.
+
     Arguments as for `promote`.
 
     Raises:
@@ -103,11 +107,17 @@ def rollback(  # noqa: PLR0913 - each is one word of the decision
     with _mapped(name):
         decisions = [item for item in load(client, name).values() if item.target == str(target)]
         current = _holders(client, name, target)[:1]
-    before = predecessor(decisions, current[0] if current else None)
+        there = {str(item.version) for item in _versions(client, name)}
+    earlier = predecessors(decisions, current[0] if current else None)
+    before = next((version for version in earlier if version in there), None)
     if before is None:
-        raise PromotionError(f"no decision on {name} tells what had {target} before: promote a version instead")
+        lost = f" that is still there (deleted: {', '.join(earlier)})" if earlier else ""
+        raise PromotionError(f"no decision on {name} tells what had {target} before{lost}: promote a version instead")
+    deleted = earlier[: earlier.index(before)]
+    verdict = f"served before; deleted since: {', '.join(deleted)}" if deleted else "served before"
     expected = expect_champion or (current[0] if current else None)
-    return _move(client, name, before, target, "rollback", who, reason, expected, "served before", now)
+    outcome = _move(client, name, before, target, "rollback", who, reason, expected, verdict, now)
+    return msgspec.structs.replace(outcome, deleted=deleted)
 
 
 def _move(  # noqa: PLR0913, PLR0917 - the two callers name them

@@ -14,6 +14,7 @@ from training.building import Basis, build_file, prepare_basis, write_file
 from training.config import check_name
 from training.environment import prepare
 from training.errors import ConfigError, DataError
+from training.evidence import evidence_folder, write_evidence
 from training.tracking import connect, mapped, tracking_uri
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def convert_model(
     basis = prepare_basis(config)
     _check_fit(estimator, basis)
     file = build_file(basis, estimator, _parameters(estimator))
-    path = write_file(file, output or home / "models" / name / f"{file.sha256[:16]}.onnx")
+    target = output or home / "models" / name / f"{file.sha256[:16]}.onnx"
+    write_evidence(evidence_folder(target, file.sha256), basis.dataset, basis.split, fitted_here=False)
+    path = write_file(file, target)
     return Converted(home=home, name=name, file=file, path=path, estimator=estimator, run_id=run_id)
 
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["HELDOUT", "TRAINED", "hash_rows", "read_trained", "write_trained"]
+    from training.data import Dataset
+    from training.split import Split
+
+__all__ = ["HELDOUT", "TRAINED", "evidence_folder", "hash_rows", "read_trained", "write_evidence", "write_trained"]
 
 HELDOUT = "heldout.csv"
 TRAINED = "trained.u64"
@@ -43,3 +46,26 @@ def write_trained(rows: npt.NDArray[np.float64], path: Path) -> Path:
 def read_trained(path: Path) -> npt.NDArray[np.uint64]:
     """The hashes that `write_trained` wrote, ascending."""
     return np.frombuffer(path.read_bytes(), dtype="<u8").astype(np.uint64)
+
+
+def evidence_folder(file: Path, sha256: str) -> Path:
+    """Where a model file's evidence lies: beside it, under its hash, so that another file's is never taken for it."""
+    return file.with_name(f"{sha256[:16]}.evidence")
+
+
+def write_evidence(folder: Path, dataset: Dataset, split: Split, *, fitted_here: bool) -> Path:
+    """Write what may judge a model, and what it has been shown; returns the folder.
+
+    Args:
+        folder: made if missing.
+        dataset: all rows.
+        split: which of them are held out.
+        fitted_here: whether the estimator was fitted on exactly the split's training rows. Otherwise nobody knows what
+            it has been shown, and there is no `trained.u64`.
+    """
+    from training.data import write_csv
+
+    write_csv(dataset, folder / HELDOUT, split.heldout)
+    if fitted_here:
+        write_trained(dataset.rows[split.train], folder / TRAINED)
+    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 
 from training.config import check_name
 from training.errors import ConfigError, RegisterError
+from training.evidence import HELDOUT, TRAINED, evidence_folder
 from training.tracking import MODEL_PATH, Tracker, connect, mapped, save_sklearn
 
 if TYPE_CHECKING:
@@ -48,8 +50,9 @@ def register(
     """Verify a model file and register it; the same file under the same name gives the version it has already.
 
     The version's artifact is a folder of the run named by the file's hash, so that no later registration can change
-    it: `model.hotgate.onnx` at its root, beside the scikit-learn flavour for `mlflow.sklearn.load_model`. The version
-    has its tags from its first moment: `hotgate.sha256`, `hotgate.parity`, and when and where it was registered.
+    it: `model.hotgate.onnx` at its root, beside the scikit-learn flavour for `mlflow.sklearn.load_model` and, if there
+    is some, the file's evidence (`training/evidence.py`). The version has its tags from its first moment:
+    `hotgate.sha256`, `hotgate.parity`, and when and where it was registered.
 
     Args:
         file: a model file.
@@ -80,7 +83,7 @@ def register(
         with Tracker(home, name).run("register") as log:
             run_id = log.run_id
     with mapped(home):
-        source = _upload(client, run_id, data, sha256, estimator)
+        source = _upload(client, run_id, data, sha256, evidence_folder(file, sha256), estimator)
         _make_registered_model(client, name)
         version = client.create_model_version(
             name, source, run_id, tags={**(tags or {}), **_tags(sha256, run_id)}, await_creation_for=0
@@ -117,8 +120,8 @@ def _find_run(client: MlflowClient, sha256: str) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
-def _upload(client: MlflowClient, run_id: str, data: bytes, sha256: str, estimator: Any) -> str:
-    """Put both forms of the model into one folder of the run; returns the folder's address."""
+def _upload(client: MlflowClient, run_id: str, data: bytes, sha256: str, evidence: Path, estimator: Any) -> str:
+    """Put both forms of the model, and its evidence, into one folder of the run; returns the folder's address."""
     from converters.modelfile import ARTIFACT_NAME
 
     run = client.get_run(run_id)
@@ -130,6 +133,9 @@ def _upload(client: MlflowClient, run_id: str, data: bytes, sha256: str, estimat
             client.download_artifacts(run_id, MODEL_PATH, scratch)
         folder.mkdir(exist_ok=True)
         (folder / ARTIFACT_NAME).write_bytes(data)
+        for name in (HELDOUT, TRAINED):
+            if (evidence / name).is_file():
+                shutil.copyfile(evidence / name, folder / name)
         client.log_artifacts(run_id, str(folder), f"{_FOLDER}/{sha256}")
     return f"{run.info.artifact_uri.rstrip('/')}/{_FOLDER}/{sha256}"
 

@@ -12,6 +12,7 @@ from training.building import Basis, build_file, prepare_basis, write_file
 from training.candidates import CANDIDATES, Candidate
 from training.environment import prepare
 from training.evaluate import CrossValidation, Metrics, cross_validate, importances, measure
+from training.evidence import evidence_folder, write_evidence
 from training.tracking import RunLog, Tracker
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class TrainResult:
         return self.candidates[0]
 
     def save(self, candidate: TrainedCandidate, path: Path | None = None) -> SavedModel:
-        """Convert, certify and write any of the candidates; by default under `<home>/models/<name>/`.
+        """Convert, certify and write any of the candidates, its evidence beside it; else under `<home>/models/<name>/`.
 
         Raises:
             ConverterError: it has no faithful ONNX form (ConversionError, ParityError).
@@ -121,7 +122,7 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
         config: what to do.
         home: where state lives; made if missing.
         progress: is told of each step.
-        output: the best one's model file; else `<home>/models/<name>/<start of sha256>.onnx`.
+        output: the best one's model file, its evidence beside it; else `<home>/models/<name>/<start of sha256>.onnx`.
 
     Raises:
         DataError: the data is not fit to be trained on.
@@ -198,6 +199,7 @@ def _rank(trained: list[TrainedCandidate], config: TrainConfig) -> tuple[Trained
 def _save(home: Path, basis: Basis, candidate: TrainedCandidate, path: Path | None) -> SavedModel:
     file = build_file(basis, candidate.estimator, candidate.parameters)
     target = path or home / "models" / basis.config.name / f"{file.sha256[:16]}.onnx"
+    write_evidence(evidence_folder(target, file.sha256), basis.dataset, basis.split, fitted_here=True)
     return SavedModel(file=file, path=write_file(file, target))
 
 

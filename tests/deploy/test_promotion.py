@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from registries import mlflow_client
 
-from deploy.decisions import Decision, predecessor, withdraw, write
+from deploy.decisions import Decision, predecessors, withdraw, write
 from deploy.promotion import PromotionError, PromotionLostError, history, promote, rollback
 
 NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
@@ -80,6 +80,23 @@ def test_rollback_goes_back_over_several_promotions(both, name):
         ("rollback", "3", "2"),
         ("rollback", "2", "1"),
     ]
+
+
+def test_rollback_passes_over_a_deleted_version_and_says_so(admin, client, name):
+    """It goes further back; where nothing is left it says what is gone."""
+    register(admin, name, 4)
+    for version in ("1", "2", "3", "4"):
+        promote(client, name, version, who="ada", reason="r")
+    for version in ("2", "3"):
+        admin.stage(name, version, "Archived")
+        client.delete_model_version(name, version)
+    outcome = rollback(client, name, who="eve", reason="p99")
+    assert (holders(client, name), outcome.deleted) == ([1], ("3", "2"))
+    assert outcome.decision.verdict == "served before; deleted since: 3, 2"
+    promote(client, name, "4", who="ada", reason="r")
+    client.delete_model_version(name, "1")
+    with pytest.raises(PromotionError, match=r"that is still there \(deleted: 1\): promote a version instead"):
+        rollback(client, name, who="eve", reason="p99")
 
 
 def test_roles_by_alias(both, name):
@@ -312,4 +329,4 @@ def test_what_to_go_back_to(moves, current, back):
     """Promotions pile up, rollbacks take off."""
     actions = {"p": "promote", "r": "rollback"}
     decisions = [decided(actions[move[0]], None if move[1] == "-" else move[1], move[2]) for move in moves.split()]
-    assert predecessor(decisions, current) == back
+    assert next(iter(predecessors(decisions, current)), None) == back

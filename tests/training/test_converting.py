@@ -18,6 +18,7 @@ from training.config import load_config
 from training.converting import convert_model
 from training.data import write_csv
 from training.errors import ConfigError, DataError
+from training.evidence import HELDOUT, TRAINED
 from training.tracking import save_sklearn, tracking_uri
 
 
@@ -57,6 +58,11 @@ def test_a_registered_version_without_a_file_gets_one(trained, config, monkeypat
     version = json.loads(done.stdout)
     assert (version["name"], version["version"]) == ("bare", "2")
     assert version["run_id"] == run.info.run_id
+    files = {
+        item.path.rpartition("/")[2] for item in client.list_artifacts(run.info.run_id, f"hotgate/{version['sha256']}")
+    }
+    assert HELDOUT in files
+    assert TRAINED not in files  # nobody can tell what it was fitted on
     loaded = mlflow.sklearn.load_model(client.get_model_version_download_uri("bare", "2"))
     rows = trained.basis.dataset.rows
     assert loaded.predict_proba(rows).tobytes() == trained.candidates[1].estimator.predict_proba(rows).tobytes()

@@ -11,7 +11,10 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from converters.modelfile import ARTIFACT_NAME
+from training.config import DataConfig
+from training.data import load_dataset
 from training.errors import ConfigError, RegisterError, TrackingError
+from training.evidence import HELDOUT, TRAINED, evidence_folder, hash_rows, read_trained, write_evidence
 from training.registering import register
 from training.tracking import tracking_uri
 
@@ -45,6 +48,20 @@ def test_a_version_holds_both_forms_of_the_model(training, tmp_path):
     assert version.tags["hotgate.run_id"] == version.run_id == training.best.run_id
     assert {"hotgate.machine", "hotgate.registered_at"} <= set(version.tags)
     assert version.status == "READY"
+
+
+def test_a_version_holds_the_evidence_for_its_judge(training, tmp_path):
+    """Held-out rows that read back to the same doubles, and a hash of every row that was fitted on, of no other."""
+    made = training.register(training.best, training.saved)
+    source = MlflowClient().get_model_version_download_uri(made.name, made.version)
+    folder = Path(download_artifacts(artifact_uri=source, dst_path=str(tmp_path)))
+    dataset, split = training.basis.dataset, training.basis.split
+
+    held = load_dataset(DataConfig(source=str(folder / HELDOUT), target=dataset.target))
+    assert held.columns == dataset.columns
+    assert held.rows.tobytes() == dataset.rows[split.heldout].tobytes()
+    assert np.isin(hash_rows(dataset.rows[split.train]), read_trained(folder / TRAINED)).all()
+    assert not np.isin(hash_rows(held.rows), read_trained(folder / TRAINED)).any()
 
 
 def test_the_scikit_learn_form_loads_by_version_stage_and_alias(training):
@@ -90,9 +107,11 @@ def test_another_candidate_is_another_version(training):
     assert [source.rpartition("/")[2] for source in sources] == [first.sha256, second.sha256]
 
 
-def test_a_file_of_unknown_origin_gets_a_run_of_its_own(trained, linear):
-    """It has no scikit-learn form to put beside it, but it can be served."""
-    made = register(linear.path, "found", home=trained.home)
+def test_a_file_of_unknown_origin_gets_a_run_of_its_own(trained, linear, tmp_path):
+    """It has no scikit-learn form to put beside it, and another file's evidence is not taken; but it can be served."""
+    file = Path(shutil.copyfile(linear.path, tmp_path / "found.onnx"))
+    write_evidence(evidence_folder(file, "f" * 64), trained.basis.dataset, trained.basis.split, fitted_here=True)
+    made = register(file, "found", home=trained.home)
     client = MlflowClient(tracking_uri(trained.home))
     root = client.list_artifacts(made.run_id, f"hotgate/{made.sha256}")
 
