@@ -90,4 +90,4 @@ def test_the_interval_holds_the_true_difference_as_often_as_it_says():
             sides.append(np.column_stack([1 - told, told]).astype(float))
         found = compare(MEASURES["accuracy"], codes, *sides, draws=300, seed=world, confidence=0.95)
         held += found.low <= 0.1 <= found.high
-    assert 181 <= held <= 197  # 190 on average; half as large samples would hold in 199
+    assert 181 <= held <= 197  # 190 on average
