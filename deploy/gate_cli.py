@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +37,19 @@ class RegistryFailedError(click.ClickException):
     "--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Also write the checks as a JUnit file.",
 )  # fmt: skip
+@click.option("--quick", is_flag=True, help="Measure p99 in short blocks: within a minute, more often inconclusive.")
+@click.option(
+    "--skip", type=click.Choice(["p99"]), help="Leave this out, which makes the verdict inconclusive at best.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def gate(*, name: str, version: str, junit_path: Path | None, as_json: bool) -> None:
+def gate(*, name: str, version: str, junit_path: Path | None, quick: bool, skip: str | None, as_json: bool) -> None:
     """Judge whether a version may take the champion's place.
 
-    Its file and certificate, and its answers beside the champion's to rows that neither was fitted on; [gate] in the
-    settings says what is asked for. The verdict is left with the version, for exactly its file. Exit code 0: pass. 1:
-    fail. 3: inconclusive, which is no pass. 2: no such version, or an option or setting is wrong. 4: the registry
-    fails.
+    Its file and certificate; its answers beside the champion's to rows that neither was fitted on; its p99 beside the
+    champion's, each in a gateway on this machine, which takes some minutes on two cores that should have nothing else
+    to do. [gate] in the settings says what is asked for. The verdict is left with the version, for exactly its file.
+    Exit code 0: pass. 1: fail. 3: inconclusive, which is no pass. 2: no such version, or an option or setting is wrong.
+    4: the registry fails.
     """
     if junit_path is not None and not junit_path.absolute().parent.is_dir():
         raise click.UsageError(f"--junit: there is no folder {junit_path.absolute().parent}")
@@ -54,7 +60,7 @@ def gate(*, name: str, version: str, junit_path: Path | None, as_json: bool) -> 
     progress = Progress()
     signal.signal(signal.SIGTERM, progress.leave)
     with _registry():
-        keeper = _keeper(progress.say)
+        keeper = _keeper(progress.say, quick=quick, skip=skip)
         try:
             report = keeper.hold(name, version)
         except GateError as error:
@@ -66,11 +72,13 @@ def gate(*, name: str, version: str, junit_path: Path | None, as_json: bool) -> 
     sys.exit(EXIT_CODES[report.outcome])
 
 
-def _keeper(say: Callable[[str], None]) -> Gatekeeper:
+def _keeper(say: Callable[[str], None], *, quick: bool, skip: str | None) -> Gatekeeper:
+    from benchmarks.gate_run import FULL, QUICK
     from converters import verify_file
     from deploy.gating.files import MlflowEvidence
     from deploy.gating.gate import Gatekeeper
     from deploy.gating.settings import GateSettings
+    from deploy.gating.track import gateways
     from gateway.sync.connect import open_registry
     from gateway.sync.resolve import Selector
     from gateway.sync.settings import SyncSettings
@@ -90,6 +98,8 @@ def _keeper(say: Callable[[str], None]) -> Gatekeeper:
         scratch=home / "gate",
         limit_bytes=sync.max_model_bytes,
         say=say,
+        track=None if skip == "p99" else partial(gateways, say=say),
+        profile=QUICK if quick else FULL,
     )
 
 

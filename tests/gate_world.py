@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import time
+from contextlib import contextmanager
 
 import numpy as np
 
+from benchmarks.gate import Pair
+from benchmarks.gate_run import QUICK
 from converters import Column, Provenance, build_model_file, verify_file
 from deploy.gating.files import MlflowEvidence
 from deploy.gating.gate import Gatekeeper
@@ -19,6 +23,31 @@ from training.evidence import HELDOUT, TRAINED, write_trained
 NAME = "cancer"
 MODEL = "model.hotgate.onnx"
 GOOD = {"hotgate.parity": "pass"}
+
+
+class FakeTrack:
+    """Gateways whose p99 is drawn: `ratio` of the candidate's to the champion's, and how far a pair is off."""
+
+    def __init__(self, ratio=1.0, noise=0.01, *, champion_us=400.0, held=True, void="", error=None):
+        self.ratio, self.noise, self.champion_us = ratio, noise, champion_us
+        self.held, self.void, self.error = held, void, error
+        self.rates, self.seeds = [], []
+
+    def maximum(self):
+        if self.error:
+            raise self.error
+        return 10_000.0
+
+    def pair(self, rate_per_s, order, seed):
+        self.rates.append(rate_per_s)
+        self.seeds.append(seed)
+        off = np.random.default_rng(seed).normal(0, self.noise)
+        return Pair(
+            a=self.champion_us,
+            b=self.champion_us * self.ratio * float(np.exp(off)),
+            held=self.held,
+            void=self.void,
+        )
 
 
 class World:
@@ -49,8 +78,13 @@ class World:
             self.admin.stage(NAME, version, stage)
         return str(version)
 
-    def keeper(self, **settings):
-        """The gate over the registry, with the real verifier."""
+    def keeper(self, *, track=None, profile=QUICK, clock=time.monotonic, **settings):
+        """The gate over the registry, with the real verifier; `track` is a fake one, by default one that is level."""
+
+        @contextmanager
+        def opened(folder, candidate, champion, rows, profile):
+            yield track or FakeTrack()
+
         return Gatekeeper(
             registry=open_registry(self.admin.uri, {}),
             evidence=MlflowEvidence(self.admin.uri),
@@ -60,6 +94,9 @@ class World:
             scratch=self.folder / "scratch",
             limit_bytes=1 << 30,
             say=lambda _text: None,
+            track=None if track == "skipped" else opened,
+            profile=profile,
+            clock=clock,
         )
 
     def _evidence(self):

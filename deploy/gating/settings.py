@@ -22,6 +22,8 @@ _BOUNDS = {
     "first_auc_min": (0.0, 1.0),
     "first_accuracy_min": (0.0, 1.0),
     "first_log_loss_max": (0.0, _INFINITE),
+    "p99_ratio_max": (0.1, 100.0),
+    "p99_budget_ms": (0.001, 60_000.0),
     "draws": (200, 100_000),
     "seed": (0, 2**32 - 1),
     "confidence": (0.5, 0.999),
@@ -57,6 +59,10 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where there is no champion: the least accuracy; 0 to 1."""
     first_log_loss_max: float | None = None
     """Where there is no champion: the largest log loss, in nats; 0 or more."""
+    p99_ratio_max: float = 1.25
+    """How many times the champion's p99 the candidate's may be, at half of the champion's maximum; 0.1 to 100."""
+    p99_budget_ms: float | None = None
+    """The largest p99, in milliseconds, besides; unset: none; 0.001 to 60000."""
     draws: int = 2000
     """Bootstrap samples that an interval comes from; 200 to 100000."""
     seed: int = 42

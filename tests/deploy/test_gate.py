@@ -43,7 +43,7 @@ def test_a_first_model_is_held_to_the_thresholds(world, models):
     """Nothing is in its place; the record says so, and for which file it speaks."""
     version = world.register(models["good"])
     report = world.keeper().hold(NAME, version)
-    assert outcomes(report) == dict.fromkeys(("integrity", "verifier", "parity", "roc_auc"), "pass")
+    assert outcomes(report) == dict.fromkeys(("integrity", "verifier", "parity", "roc_auc", "p99"), "pass")
     assert (report.outcome, report.champion, report.champion_sha256) == ("pass", None, None)
     assert world.keeper(first_auc_min=0.9999).hold(NAME, version).outcome == "fail"
 
@@ -82,7 +82,8 @@ def test_a_model_that_is_better_but_for_one_group_fails_by_that_group(admin, tmp
     version = world.register(world.build(LogisticRegression().fit(rows[train], classes[train])).data)
     report = world.keeper().hold(NAME, version)
     failed = {name for name, outcome in outcomes(report).items() if outcome != "pass"}
-    assert (report.outcome, failed) == ("fail", {"slice group=1"})
+    assert (report.outcome, failed) == ("fail", {"slice group=1", "p99"})
+    assert reason(report, "p99") == "not measured, because the version has failed already"
 
 
 def test_a_file_whose_bytes_were_changed_fails_and_is_never_opened(world, models):
