@@ -45,7 +45,7 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much the accuracy may fall below the champion's; 0 to 1."""
     brier_rise_max: float = 0.01
     """How much the Brier score (calibration) may rise above the champion's; 0 to 1."""
-    slice_columns: list[str] = []
+    slice_columns: tuple[str, ...] = ()
     """Columns whose quantiles are slices; each value of a category is one in any case."""
     slice_quantiles: int = 4
     """Slices of a column in `slice_columns`, with about equally many rows; 2 to 20."""

@@ -113,7 +113,7 @@ def test_a_model_that_gained_on_the_whole_but_lost_a_slice_fails():
 def test_quantiles_of_a_named_column_are_slices():
     """Three thirds of a float; none is a slice unless it is named."""
     sides = [Fake("version 2", 3, 1, kind="int"), Fake("version 1", 3, 1, kind="int")]
-    settings = GateSettings(draws=200, slice_columns=["x"], slice_quantiles=3)
+    settings = GateSettings(draws=200, slice_columns=("x",), slice_quantiles=3)
     assert "3 of 3 slices keep their ROC AUC; 0 have" in evaluate(*sides, _mixed(), settings)[-1].reason
     assert "slices" not in outcomes(evaluate(*sides, _mixed(), GateSettings(draws=200)))
 
@@ -143,7 +143,7 @@ def test_a_first_model_is_held_to_absolute_thresholds():
 def test_a_slice_column_that_is_none_is_refused():
     """With those that there are."""
     with pytest.raises(EvidenceError, match=r"slice_columns names 'age'; the model has x, group"):
-        evaluate(Fake("version 1", 1, 1), None, judge(), GateSettings(slice_columns=["age"]))
+        evaluate(Fake("version 1", 1, 1), None, judge(), GateSettings(slice_columns=("age",)))
 
 
 def test_an_impossible_setting_is_refused_with_its_bounds():

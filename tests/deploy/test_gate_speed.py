@@ -135,10 +135,12 @@ def test_what_could_not_be_measured_is_inconclusive(hold, error):
     assert reason(report, "p99") == f"not measured: {error}"
 
 
-def test_skipping_is_never_a_pass(hold):
+@pytest.mark.parametrize("champion", [True, False])
+def test_skipping_is_never_a_pass(hold, champion):
     """Also for a first model."""
-    assert hold("skipped").outcome == "inconclusive"
-    assert reason(hold("skipped", champion=False), "p99") == "left out, as was asked for"
+    report = hold("skipped", champion=champion)
+    assert report.outcome == "inconclusive"
+    assert reason(report, "p99") == "left out, as was asked for"
 
 
 def test_the_measurement_ends_with_the_profiles_time(hold):
