@@ -123,3 +123,5 @@ def _registry() -> Iterator[None]:
         raise RegistryFailedError(str(error)) from None
     except MlflowException as error:
         raise RegistryFailedError(f"the registry fails: {error.message}") from None
+    except OSError as error:  # of the artifact store, also over HTTP, or of the disk
+        raise RegistryFailedError(f"a version's files could not be brought here: {error}") from None

@@ -82,7 +82,8 @@ class _Alone:
         bout = self._pace.bout(rate_per_s)
         plan = msgspec.structs.replace(bout.block, rate_per_s=rate_per_s, seed=seed, missed_max=1.0)
         result = self._load(plan)
-        return weigh({"a": result, "b": result}, bout, {"a": "the candidate", "b": "the candidate"})
+        pair = weigh({"a": result, "b": result}, bout, {"a": "the candidate", "b": "the candidate"})
+        return msgspec.structs.replace(pair, void="; ".join(dict.fromkeys(pair.void.split("; "))))  # said once
 
 
 @contextmanager

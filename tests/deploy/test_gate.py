@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import hotgate
 from converters import Column
+from deploy.gating.files import MlflowEvidence
 from deploy.gating.gate import GateError
 from gateway.sync.gate_record import Check, GateRecord, encode_record, read_record
 from training.evidence import HELDOUT, TRAINED
@@ -185,6 +186,19 @@ def test_the_record_is_the_versions_tag(world, models):
     assert list(keeper.scratch.iterdir()) == []
 
 
+def test_evidence_comes_from_either_kind_of_registry(both, name, tmp_path):
+    """The two files and nothing else of the version's artifacts; what is not there is not made."""
+    _, admin = both
+    evidence = MlflowEvidence(admin.uri)
+    for files in ({HELDOUT: b"rows", TRAINED: b"12345678", "model/model.skops": b"x"}, {"other": b""}):
+        version = admin.register(name, files)
+        folder = tmp_path / f"version-{version}"
+        folder.mkdir()
+        evidence.fetch(name, version, folder)
+        found = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert found == {key: data for key, data in files.items() if key in {HELDOUT, TRAINED}}
+
+
 def test_an_unknown_version_or_model_is_said_with_what_there_is(world, models):
     """No record is made."""
     world.register(models["weak"])
@@ -248,6 +262,17 @@ def test_a_registry_that_does_not_answer_is_exit_code_4(call, monkeypatch):
     result = call(NAME, "1")
     assert result.exit_code == 4
     assert "ftp://nowhere" in result.stderr
+
+
+def test_files_that_cannot_be_brought_are_exit_code_4(call, world, models, tmp_path):
+    """Here a file stands where they would go; one line, and nothing is recorded."""
+    version = world.register(models["good"])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "gate").write_text("in the way")
+    result = call(NAME, version)
+    assert result.exit_code == 4
+    assert "a version's files could not be brought here: " in result.stderr
+    assert read_record(world.keeper().registry.model(NAME).versions[0].tags) is None
 
 
 def test_a_junit_file_tells_fail_and_inconclusive_apart(world, models):
