@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
+from training.config import DataConfig
 from training.data import Dataset, load_dataset
 from training.errors import DataError
+from training.evidence import hash_rows
 from training.split import Split, balanced_split
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from converters import ModelFile
     from training.config import TrainConfig
@@ -42,13 +48,15 @@ def prepare_basis(config: TrainConfig) -> Basis:
         DataError: the data is not fit to be trained on.
     """
     dataset = load_dataset(config.data)
-    _check_sizes(dataset, config.search.folds)
+    keep = None if config.split.keep is None else np.isin(hash_rows(dataset.rows), _kept(config.split.keep, dataset))
+    _check_sizes(dataset, config.search.folds, keep)
     split = balanced_split(
         dataset.rows,
         dataset.codes,
         share=config.split.holdout,
         draws=config.split.balance_draws,
         seed=config.seed,
+        keep=keep,
     )
     return Basis(config=config, dataset=dataset, split=split, git_revision=git_revision())
 
@@ -103,12 +111,26 @@ def write_file(file: ModelFile, path: Path) -> Path:
     return path
 
 
-def git_revision() -> str | None:
-    """Commit of the current directory, with `-dirty` if tracked files differ from it; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+def git_revision(paths: Sequence[str] = ()) -> str | None:
+    """Commit of the current directory, with `-dirty` if tracked files differ from it; None outside a repository.
+
+    Args:
+        paths: what alone counts, as git's pathspecs: then the last commit that touched any of it, so that a later one
+            (of the lock that the result stands in, say) does not make the same inputs look different.
+    """
+    if not paths:
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    commit = _git("log", "-1", "--format=%H", "--", *paths)
+    if commit is None:
+        return None
+    return f"{commit}-dirty" if _git("status", "--porcelain", "--", *paths) else commit
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints; None if that is nothing, or git fails or is not there."""
     try:
-        done = subprocess.run(  # git is looked up like any tool of the user's
-            command,
+        done = subprocess.run(
+            ["git", *arguments],  # noqa: S607 - looked up like any tool of the user's
             capture_output=True,
             text=True,
             check=False,
@@ -126,9 +148,19 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def _check_sizes(dataset: Dataset, folds: int) -> None:
+def _kept(path: str, dataset: Dataset) -> npt.NDArray[np.uint64]:
+    """Hashes of the rows that stay held out."""
+    kept = load_dataset(DataConfig(source=path, target=dataset.target))
+    missing = [column for column in dataset.columns if column not in kept.columns]
+    if missing:
+        raise DataError(f"split.keep: {path} has no column {missing[0]!r}, which {dataset.source} has")
+    return hash_rows(kept.rows[:, [kept.columns.index(column) for column in dataset.columns]])
+
+
+def _check_sizes(dataset: Dataset, folds: int, keep: npt.NDArray[np.bool_] | None) -> None:
+    codes = dataset.codes if keep is None else dataset.codes[~keep]
     for code, value in enumerate(dataset.classes):
-        count = int((dataset.codes == code).sum())
+        count = int((codes == code).sum())
         if count < 2 * folds:
             raise DataError(
                 f"target {dataset.target!r}: class {value!r} has {count} rows, {folds} folds and held-out rows need"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +9,11 @@ import click
 import msgspec
 
 from hotgate import home
+from training.stages_cli import FOLDER, NEW_FOLDER, convert_stage, exit_codes, show_progress, show_version, train_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from training.registering import RegisteredVersion
-    from training.train import Progress, TrainResult
+    from training.train import TrainResult
 
 __all__ = ["convert", "register", "train"]
 
@@ -35,6 +32,8 @@ _SET = click.option(
 @click.option("--target", help="Shorthand for --set data.target=…: the column with the classes.")
 @click.option("--register", "registering", is_flag=True, help="Register the best model as a new version.")
 @click.option("--output", type=_OUTPUT, help="Where to write the model file  [default: under the home folder].")
+@click.option("--prepared", type=FOLDER, help="As a pipeline's stage: what `hotgate prepare` wrote. Needs --into.")
+@click.option("--into", type=NEW_FOLDER, help="As a stage: where estimator and results are written.")
 @_JSON
 def train(
     *,
@@ -44,18 +43,27 @@ def train(
     target: str | None,
     registering: bool,
     output: Path | None,
+    prepared: Path | None,
+    into: Path | None,
     as_json: bool,
 ) -> None:
     """Train, compare and log candidates; convert the best one.
 
+    As a stage of the pipeline (--prepared, --into) it trains only: files in, files out, no MLflow.
+
     Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
     2: a setting or the data is impossible. 4: MLflow could not be reached, or refused.
     """
-    with _exit_codes():
+    if (prepared is None) != (into is None) or (prepared and (registering or output)):
+        raise click.UsageError("--prepared and --into belong together, without --register and --output")
+    with exit_codes():
         from training.config import load_config
 
         config = load_config(config_file, [*overrides, *_shorthands(data, target)])
-        with _progress() as progress:
+        if prepared is not None and into is not None:
+            train_stage(config, prepared, into, as_json=as_json)
+            return
+        with show_progress() as progress:
             from training.train import train as run
 
             result = run(config, home(), progress, output=output)
@@ -70,8 +78,11 @@ def train(
 @click.argument("file", type=_FILE)
 @click.option("--name", required=True, help="Registered model; made if it is new.")
 @click.option("--run", "run_id", help="MLflow run that trained it  [default: the one whose tag names this file].")
+@click.option(
+    "--evidence", type=FOLDER, help="Folder with heldout.csv and trained.u64  [default: the one beside the file]."
+)
 @_JSON
-def register(*, file: Path, name: str, run_id: str | None, as_json: bool) -> None:
+def register(*, file: Path, name: str, run_id: str | None, evidence: Path | None, as_json: bool) -> None:
     """Register a model file as a new version.
 
     The same file again gives the version that it has. The run's scikit-learn model is put beside it.
@@ -79,11 +90,11 @@ def register(*, file: Path, name: str, run_id: str | None, as_json: bool) -> Non
     Exit code 0: registered. 1: the verifier refuses the file. 2: an argument is impossible. 4: MLflow could not be
     reached, or refused.
     """
-    with _exit_codes():
+    with exit_codes():
         from training.registering import register as run
 
-        version = run(file, name, home=home(), run_id=run_id)
-    _show_version(version, as_json=as_json)
+        version = run(file, name, home=home(), run_id=run_id, evidence=evidence)
+    show_version(version, as_json=as_json)
 
 
 @click.command()
@@ -94,6 +105,8 @@ def register(*, file: Path, name: str, run_id: str | None, as_json: bool) -> Non
 @click.option("--output", type=_OUTPUT, help="Where to write the model file  [default: under the home folder].")
 @click.option("--register", "registering", is_flag=True, help="Register the file as a new version.")
 @click.option("--name", help="Registered model  [default: the name in models:/NAME/VERSION].")
+@click.option("--config", "config_file", type=_FILE, help="YAML file with settings; all have defaults.")
+@click.option("--prepared", type=FOLDER, help="As a pipeline's stage: what `hotgate prepare` wrote. Needs --output.")
 @_JSON
 def convert(
     *,
@@ -104,26 +117,34 @@ def convert(
     output: Path | None,
     registering: bool,
     name: str | None,
+    config_file: Path | None,
+    prepared: Path | None,
     as_json: bool,
 ) -> None:
     """Convert a registered or saved scikit-learn model to a model file.
 
-    MODEL is models:/NAME/VERSION, models:/NAME/STAGE, models:/NAME@ALIAS, or the folder of a saved MLflow model.
+    MODEL is models:/NAME/VERSION, models:/NAME/STAGE, models:/NAME@ALIAS, or the folder of a saved MLflow model; as a
+    stage of the pipeline (--prepared, --output) the folder that `hotgate train --into` wrote.
     Loading one may run code that it carries: convert what you trust. The data is split as in training, so a model
     that was trained elsewhere may have seen the rows that judge it.
 
     Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
     2: an argument, the data or the model is impossible. 4: MLflow could not be reached, or refused.
     """
-    with _exit_codes():
+    if prepared is not None and (output is None or registering or name):
+        raise click.UsageError("--prepared needs --output, and neither --register nor --name")
+    with exit_codes():
         from training.config import load_config
         from training.converting import convert_model
 
-        config = load_config(None, [*overrides, *_shorthands(data, target)])
+        config = load_config(config_file, [*overrides, *_shorthands(data, target)])
+        if prepared is not None and output is not None:
+            convert_stage(config, prepared, Path(model), output, as_json=as_json)
+            return
         converted = convert_model(model, config, home(), output=output, name=name)
         version = converted.register() if registering else None
     if version is not None:
-        _show_version(version, as_json=as_json)
+        show_version(version, as_json=as_json)
     elif as_json:
         click.echo(msgspec.json.encode({"file": str(converted.path), "sha256": converted.file.sha256}))
     else:
@@ -133,46 +154,6 @@ def convert(
 def _shorthands(data: str | None, target: str | None) -> list[str]:
     pairs = (("data.source", data), ("data.target", target))
     return [f"{key}={value}" for key, value in pairs if value is not None]
-
-
-@contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Errors that we know become one line on stderr and their exit code."""
-    from training.environment import prepare
-
-    prepare(home())
-    from training.errors import TrainingError
-
-    try:
-        yield
-    except TrainingError as error:
-        _fail(error, error.exit_code)
-    except Exception as error:
-        from converters.errors import ConverterError
-
-        if not isinstance(error, ConverterError):
-            raise
-        _fail(error, 1)
-
-
-def _fail(error: Exception, code: int) -> None:
-    click.echo(f"error: {error}", err=True)
-    raise SystemExit(code) from error
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on a terminal, else a line a step; both on stderr, so that stdout holds results only."""
-    if not sys.stderr.isatty():
-        yield lambda done, steps, text: click.echo(f"[{done}/{steps}] {text}", err=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda done, steps, text: bar.update(task, completed=done, total=steps, description=text)
 
 
 def _show(result: TrainResult, version: RegisteredVersion | None) -> None:
@@ -193,15 +174,7 @@ def _show(result: TrainResult, version: RegisteredVersion | None) -> None:
         f"sha256    {result.saved.file.sha256}"
     )
     if version is not None:
-        _show_version(version, as_json=False)
-
-
-def _show_version(version: RegisteredVersion, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.encode(version))
-        return
-    word = "registered" if version.created else "is already"
-    click.echo(f"{word} {version.name} version {version.version}  sha256 {version.sha256}")
+        show_version(version, as_json=False)
 
 
 def _summary(result: TrainResult, version: RegisteredVersion | None) -> dict[str, Any]:

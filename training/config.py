@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import typing
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -14,7 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["BREAST_CANCER", "DataConfig", "SearchConfig", "SplitConfig", "TrainConfig", "check_name", "load_config"]
+__all__ = [
+    "BREAST_CANCER",
+    "ColumnRule",
+    "DataConfig",
+    "SearchConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "ValidationConfig",
+    "check_name",
+    "load_config",
+]
 
 BREAST_CANCER = "breast-cancer"
 """The data set that needs no file: 569 tumours, 30 measurements each, from scikit-learn."""
@@ -52,10 +64,51 @@ class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     balance_draws: int = 1000
     """Draws of row pairs that are switched where it balances held-out and other rows, 0 to 10,000; 0: no balancing."""
 
+    keep: str | None = None
+    """A .csv or .parquet file with the data's columns: rows that stay held out, and are never trained on."""
+
     def __post_init__(self) -> None:
         """Hold the ranges."""
         _within("holdout", self.holdout, 0.05, 0.5)
         _within("balance_draws", self.balance_draws, 0, 10_000)
+
+
+class ColumnRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a column must be."""
+
+    kind: Literal["float", "int", "category"] | None = None
+    """As the data says it; unset: any."""
+    min: float | None = None
+    """Smallest value allowed."""
+    max: float | None = None
+    """Largest value allowed."""
+
+    def __post_init__(self) -> None:
+        """Refuse a range that holds nothing."""
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min must not be above max, got {self.min} and {self.max}")
+
+
+class ValidationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What data must be like before anything is fitted on it."""
+
+    columns: dict[str, ColumnRule] = msgspec.field(default_factory=dict)
+    """By name; each must be there."""
+    only: bool = False
+    """Whether a column that `columns` does not name is refused."""
+    duplicates_max: float = 0.05
+    """Share of the rows that may repeat an earlier one, class included."""
+    conflicts_max: float = 0.0
+    """Share of the rows that may have the features of a row of another class."""
+    leakage_max: float = 0.05
+    """Share of the held-out rows that may have the features of a training row."""
+    minority_min: float = 0.01
+    """Share of the rows that the rarest class must have."""
+
+    def __post_init__(self) -> None:
+        """Hold the ranges."""
+        for key in ("duplicates_max", "conflicts_max", "leakage_max", "minority_min"):
+            _within(key, getattr(self, key), 0.0, 1.0)
 
 
 class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +145,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tolerance: float | None = None
     """Largest allowed difference of a probability between ONNX and scikit-learn, above 0 to 0.001; unset: 1e-5."""
     data: DataConfig = msgspec.field(default_factory=DataConfig)
+    validation: ValidationConfig = msgspec.field(default_factory=ValidationConfig)
     split: SplitConfig = msgspec.field(default_factory=SplitConfig)
     search: SearchConfig = msgspec.field(default_factory=SearchConfig)
 
@@ -133,7 +187,22 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Trai
     try:
         return msgspec.convert(values, TrainConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}" if path is not None else str(error)) from error
+        text = f"{error}{_meant(str(error))}"
+        raise ConfigError(f"{path}: {text}" if path is not None else text) from error
+
+
+def _meant(message: str) -> str:
+    """What a key that does not exist was probably meant to be, and which keys there are."""
+    found = re.search(r"unknown field `(?P<key>[^`]*)`(?: - at `\$\.(?P<path>[^`]*)`)?", message)
+    if found is None:
+        return ""
+    kind: Any = TrainConfig
+    for part in filter(None, re.split(r"[.\[\]]+", found["path"] or "")):
+        hint = typing.get_type_hints(kind)[part] if part != "..." else kind
+        kind = next(one for one in (*reversed(typing.get_args(hint)), hint) if hasattr(one, "__struct_fields__"))
+    keys = kind.__struct_fields__
+    close = difflib.get_close_matches(found["key"], keys, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(keys)}"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -146,11 +146,26 @@ def _read(path: Path) -> pd.DataFrame:
         else:
             _refuse_twins(path)
             frame = pd.read_csv(path, index_col=False)
+    except UnicodeDecodeError:
+        raise DataError(_no_utf8(path)) from None
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path} is empty; it needs a header and a row an example") from None
     except (OSError, ValueError) as error:  # pandas' and arrow's parsing errors are ValueErrors
         raise DataError(f"{path} cannot be read: {error}") from error
     if frame.empty:
         raise DataError(f"{path} holds no rows")
     return frame
+
+
+def _no_utf8(path: Path) -> str:
+    for number, line in enumerate(path.read_bytes().split(b"\n")):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            where = f"row {number}" if number else "the header"
+            byte = line[error.start]
+            return f"{path}, {where}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+    return f"{path} is not UTF-8; save the file as UTF-8"
 
 
 def _refuse_twins(path: Path) -> None:

@@ -18,6 +18,7 @@ def prepare(home: Path) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",  # each new database would announce its tables
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # an unreachable server is told within seconds, not minutes
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout holds results only
         "MPLCONFIGDIR": str(home / "cache" / "matplotlib"),
     }.items():

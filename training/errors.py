@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "RegisterError", "TrackingError", "TrainingError"]
+__all__ = ["ConfigError", "DataError", "PipelineError", "RegisterError", "TrackingError", "TrainingError"]
 
 
 class TrainingError(Exception):
@@ -17,6 +17,12 @@ class ConfigError(TrainingError):
 
 class DataError(TrainingError):
     """The data cannot be trained on; the text names file, column and row."""
+
+
+class PipelineError(TrainingError):
+    """A stage of the pipeline failed."""
+
+    exit_code = 1
 
 
 class RegisterError(TrainingError):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["RegisteredVersion", "register"]
+__all__ = ["RegisteredVersion", "find_run", "register"]
 
 _FOLDER = "hotgate"
 
@@ -45,6 +45,7 @@ def register(
     home: Path,
     run_id: str | None = None,
     estimator: Any = None,
+    evidence: Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> RegisteredVersion:
     """Verify a model file and register it; the same file under the same name gives the version it has already.
@@ -61,6 +62,7 @@ def register(
         run_id: run that trained it and holds its scikit-learn model; else the newest run whose tag names this file,
             else a new run.
         estimator: saved as the scikit-learn flavour instead of the run's.
+        evidence: folder with the file's evidence; else the one beside the file under its hash.
         tags: further ones.
 
     Raises:
@@ -78,12 +80,12 @@ def register(
         found = _find_version(client, name, sha256)
         if found is not None:
             return found
-        run_id = run_id or _find_run(client, sha256)
+        run_id = run_id or find_run(client, sha256)
     if run_id is None:
         with Tracker(home, name).run("register") as log:
             run_id = log.run_id
     with mapped(home):
-        source = _upload(client, run_id, data, sha256, evidence_folder(file, sha256), estimator)
+        source = _upload(client, run_id, data, sha256, evidence or evidence_folder(file, sha256), estimator)
         _make_registered_model(client, name)
         version = client.create_model_version(
             name, source, run_id, tags={**(tags or {}), **_tags(sha256, run_id)}, await_creation_for=0
@@ -114,7 +116,8 @@ def _find_version(client: MlflowClient, name: str, sha256: str) -> RegisteredVer
     )
 
 
-def _find_run(client: MlflowClient, sha256: str) -> str | None:
+def find_run(client: MlflowClient, sha256: str) -> str | None:
+    """The newest run whose tag names this very file."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`hotgate.sha256` = '{sha256}'", max_results=1)
     return str(found[0].info.run_id) if found else None

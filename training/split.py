@@ -45,7 +45,9 @@ class Split:
     """Largest Kolmogorov-Smirnov distance, over the columns, between the two."""
 
 
-def balanced_split(rows: Rows, codes: Indices, *, share: float, draws: int, seed: int) -> Split:
+def balanced_split(
+    rows: Rows, codes: Indices, *, share: float, draws: int, seed: int, keep: Mask | None = None
+) -> Split:
     """Hold out a stratified `share`, then switch pairs of rows of one class while that brings the two sides closer.
 
     A plain quarter of 569 rows has, by luck alone, a column with a PSI above 0.1 in nearly every draw (median of the
@@ -61,14 +63,17 @@ def balanced_split(rows: Rows, codes: Indices, *, share: float, draws: int, seed
         share: of every class that is held out; each class keeps at least one row on both sides.
         draws: of pairs that may be switched; 0, and more than 20,000 rows, leave the split as it was drawn.
         seed: equal seeds give equal splits.
+        keep: [n], true where a row is held out whatever is drawn; the share is drawn from the others.
 
     Raises:
-        ValueError: a class has fewer than two rows.
+        ValueError: a class has fewer than two rows that are not kept.
     """
     rng = np.random.default_rng(seed)
-    held = _draw(codes, share, rng)
+    kept = np.zeros(len(codes), dtype=np.bool_) if keep is None else keep
+    held = kept.copy()
+    held[~kept] = _draw(codes[~kept], share, rng)
     if len(codes) <= _ENOUGH_ROWS:
-        _balance(_cells(rows, _FINE_GROUPS), codes, held, draws, rng)
+        _balance(_cells(rows, _FINE_GROUPS), codes, held, draws, rng, kept)
     return Split(
         train=np.flatnonzero(~held),
         heldout=np.flatnonzero(held),
@@ -104,8 +109,8 @@ def _count(cells: Indices, groups: int) -> Rows:
     return np.stack([np.bincount(column, minlength=groups) for column in cells.T]).astype(np.float64)
 
 
-def _balance(cells: Indices, codes: Indices, held: Mask, draws: int, rng: np.random.Generator) -> None:
-    """Switch pairs in `held`, in place.
+def _balance(cells: Indices, codes: Indices, held: Mask, draws: int, rng: np.random.Generator, kept: Mask) -> None:
+    """Switch pairs in `held`, in place, but for the kept ones.
 
     A column is out of balance by its PSI, which sees single cells, plus the squared distances of the two distribution
     functions, which see a shift spread over many cells, as KS does. A switch moves one row out of and one into a cell,
@@ -119,7 +124,7 @@ def _balance(cells: Indices, codes: Indices, held: Mask, draws: int, rng: np.ran
         less, more = (_terms(counts + one, totals, size, n) - terms for one in (-1, 1))
         gaps = (counts / size - (totals - counts) / (n - size)).cumsum(axis=1)
         above = 2 * step * gaps[:, ::-1].cumsum(axis=1)[:, ::-1]
-        leaving, entering = _pairs(codes, held, rng)
+        leaving, entering = _pairs(codes, held, rng, kept)
         out_of, into = cells[leaving], cells[entering]
         changes = np.where(out_of == into, 0.0, less[column, out_of] + more[column, into])
         changes += above[column, into] - above[column, out_of] + step**2 * np.abs(into - out_of)
@@ -139,9 +144,9 @@ def _terms(counts: Rows, totals: Rows, size: int, n: int) -> Rows:
     return np.where(totals > 0, (q - p) * np.log(q / p), 0.0)
 
 
-def _pairs(codes: Indices, held: Mask, rng: np.random.Generator) -> tuple[Indices, Indices]:
-    """Held-out rows, each with a training row of its class."""
-    leaving = rng.choice(np.flatnonzero(held), _PAIRS)
+def _pairs(codes: Indices, held: Mask, rng: np.random.Generator, kept: Mask) -> tuple[Indices, Indices]:
+    """Held-out rows that are not kept, each with a training row of its class."""
+    leaving = rng.choice(np.flatnonzero(held & ~kept), _PAIRS)
     entering = np.empty_like(leaving)
     for code in np.unique(codes[leaving]):
         alike = codes[leaving] == code

@@ -50,13 +50,15 @@ def connect(home: Path) -> MlflowClient:
 
 @contextlib.contextmanager
 def mapped(home: Path) -> Iterator[None]:
-    """Turn MLflow's errors into a TrackingError that names the server."""
+    """Turn MLflow's errors, and those of the disk that it writes to, into a TrackingError that names the server."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
         raise TrackingError(f"MLflow at {tracking_uri(home)}: {error.message}") from error
+    except OSError as error:
+        raise TrackingError(f"MLflow at {tracking_uri(home)}: {error}; mend that and run this again") from error
 
 
 def save_sklearn(estimator: Any, path: Path, *, signature: Any = None, run_id: str | None = None) -> None:

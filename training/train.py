@@ -14,15 +14,28 @@ from training.environment import prepare
 from training.evaluate import CrossValidation, Metrics, cross_validate, importances, measure
 from training.evidence import evidence_folder, write_evidence
 from training.tracking import RunLog, Tracker
+from training.validate import demand_valid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from converters import ModelFile
     from training.config import TrainConfig
     from training.registering import RegisteredVersion
 
-__all__ = ["Progress", "SavedModel", "TrainResult", "TrainedCandidate", "silent", "train"]
+__all__ = [
+    "Progress",
+    "SavedModel",
+    "TrainResult",
+    "TrainedCandidate",
+    "draw",
+    "fit",
+    "logged_parameters",
+    "rank",
+    "silent",
+    "train",
+]
 
 
 class Progress(Protocol):
@@ -135,6 +148,7 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
     steps = len(config.search.candidates) + 3
     progress(0, steps, "loading and splitting the data")
     basis = prepare_basis(config)
+    demand_valid(basis.dataset, basis.split, config.validation)
     progress(1, steps, "opening MLflow")
     tracker = Tracker(home, config.experiment, tags=_run_tags(basis))
     trained = []
@@ -142,7 +156,7 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
         progress(number + 2, steps, f"training {name}")
         with tracker.run(name) as run:
             trained.append(_train_one(CANDIDATES[name], basis, run))
-    ranked = _rank(trained, config)
+    ranked = rank(trained, config)
     best = ranked[0]
     progress(steps - 1, steps, f"converting {best.name}")
     run = RunLog(tracker.client, best.run_id)
@@ -156,41 +170,46 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
     return TrainResult(home=home, basis=basis, candidates=ranked, saved=saved)
 
 
-def _train_one(candidate: Candidate, basis: Basis, run: RunLog) -> TrainedCandidate:
+def fit(candidate: Candidate, basis: Basis, run_id: str = "") -> TrainedCandidate:
+    """Cross-validate a candidate on the training rows, then fit it on all of them; the held-out ones judge it."""
     config, dataset, split = basis.config, basis.dataset, basis.split
     cv = cross_validate(
         lambda: candidate.build(config.seed), dataset, split.train, folds=config.search.folds, seed=config.seed
     )
     estimator = candidate.build(config.seed).fit(dataset.rows[split.train], dataset.y[split.train])
-    codes, probabilities = dataset.codes[split.heldout], estimator.predict_proba(dataset.rows[split.heldout])
-    trained = TrainedCandidate(
-        candidate=candidate, estimator=estimator, cv=cv, heldout=measure(codes, probabilities), run_id=run.run_id
-    )
-    run.values(parameters=_logged_parameters(trained, basis), metrics=_logged_metrics(trained), tags={})
-    run.dataset(dataset)
-    run.model(estimator, dataset)
-    _draw(trained, basis, probabilities, run)
+    heldout = measure(dataset.codes[split.heldout], estimator.predict_proba(dataset.rows[split.heldout]))
+    return TrainedCandidate(candidate=candidate, estimator=estimator, cv=cv, heldout=heldout, run_id=run_id)
+
+
+def _train_one(candidate: Candidate, basis: Basis, run: RunLog) -> TrainedCandidate:
+    trained = fit(candidate, basis, run.run_id)
+    run.values(parameters=logged_parameters(trained.parameters, basis), metrics=_logged_metrics(trained), tags={})
+    run.dataset(basis.dataset)
+    run.model(trained.estimator, basis.dataset)
+    pictures, shares = draw(trained.estimator, trained.name, basis)
+    if shares:
+        run.json(shares, "feature_importances.json")
+    run.pictures(pictures)
     return trained
 
 
-def _draw(trained: TrainedCandidate, basis: Basis, probabilities: Any, run: RunLog) -> None:
+def draw(estimator: Any, name: str, basis: Basis) -> tuple[dict[str, bytes], dict[str, float]]:
+    """Plots of the held-out rows' answers as PNG by file name, and each column's share in what the model looks at."""
     from training.plots import confusion_matrix_png, importances_png, roc_png
 
-    dataset, codes = basis.dataset, basis.dataset.codes[basis.split.heldout]
+    dataset, heldout = basis.dataset, basis.split.heldout
+    codes, probabilities = dataset.codes[heldout], estimator.predict_proba(dataset.rows[heldout])
     pictures = {
-        "confusion_matrix.png": confusion_matrix_png(
-            codes, probabilities.argmax(axis=1), dataset.labels, model=trained.name
-        ),
-        "roc.png": roc_png(codes, probabilities, dataset.labels, model=trained.name),
+        "confusion_matrix.png": confusion_matrix_png(codes, probabilities.argmax(axis=1), dataset.labels, model=name),
+        "roc.png": roc_png(codes, probabilities, dataset.labels, model=name),
     }
-    shares = importances(trained.estimator, dataset.columns)
+    shares = importances(estimator, dataset.columns)
     if shares:
-        run.json(shares, "feature_importances.json")
-        pictures["feature_importances.png"] = importances_png(shares, model=trained.name)
-    run.pictures(pictures)
+        pictures["feature_importances.png"] = importances_png(shares, model=name)
+    return pictures, shares
 
 
-def _rank(trained: list[TrainedCandidate], config: TrainConfig) -> tuple[TrainedCandidate, ...]:
+def rank(trained: Sequence[TrainedCandidate], config: TrainConfig) -> tuple[TrainedCandidate, ...]:
     """Best first, by the mean over the folds; the held-out rows have no say, so that they stay an honest judge."""
     sign = 1 if config.search.metric == "log_loss" else -1
     return tuple(sorted(trained, key=lambda one: sign * float(getattr(one.cv.mean, config.search.metric))))
@@ -215,10 +234,11 @@ def _run_tags(basis: Basis) -> dict[str, str]:
     return tags
 
 
-def _logged_parameters(trained: TrainedCandidate, basis: Basis) -> dict[str, Any]:
+def logged_parameters(parameters: dict[str, Any], basis: Basis) -> dict[str, Any]:
+    """What a run says of how its model was made: the candidate's own parameters, and all that goes for every one."""
     config = basis.config
     return {
-        **trained.parameters,
+        **parameters,
         "seed": config.seed,
         "holdout": config.split.holdout,
         "balance_draws": config.split.balance_draws,

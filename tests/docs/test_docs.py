@@ -22,6 +22,7 @@ from gateway.store import ROLES
 from gateway.sync.settings import SyncSettings
 from gateway.sync.status import RegistryState, RoleState, SyncStatus
 from monitoring import FeatureDrift
+from training.config import DataConfig, SearchConfig, SplitConfig, TrainConfig, ValidationConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,27 @@ def test_every_setting_is_documented_with_its_default(section, kind):
     part = text.split(f"## `[{section}]`")[1].split("\n## ")[0]
     documented = [(row[0].strip("`"), row[1].strip("`")) for row in table(part)]
     assert documented == [(field.name, _shown(field.default)) for field in msgspec.structs.fields(kind)]
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("Top level", TrainConfig),
+        ("`data`", DataConfig),
+        ("`validation`", ValidationConfig),
+        ("`split`", SplitConfig),
+        ("`search`", SearchConfig),
+    ],
+)
+def test_every_parameter_is_documented_with_its_default(section, kind):
+    """Names and defaults, in order; those of a section are its own table."""
+    text = (ROOT / "docs" / "params.md").read_text()
+    part = text.split(f"## {section}\n")[1].split("\n## ")[0]
+    documented = [(row[0].strip("`"), row[1].strip("`")) for row in table(part)]
+    fields = [field for field in msgspec.structs.fields(kind) if not hasattr(field.type, "__struct_fields__")]
+    defaults = [field.default_factory() if field.default is msgspec.NODEFAULT else field.default for field in fields]
+    shown = [msgspec.json.encode(value).decode() if isinstance(value, tuple) else _shown(value) for value in defaults]
+    assert documented == [(field.name, text.replace(",", ", ")) for field, text in zip(fields, shown, strict=True)]
 
 
 def test_every_key_of_a_rule_is_documented_with_its_default():

@@ -147,7 +147,7 @@ def test_labels_are_display_names_in_the_order_of_the_classes(tmp_path, frame):
         ("kind\nx\ny\n", ["no column left"]),
         ("a,a,kind\n1,2,x\n", ["'a' twice"]),
         ("a,kind\n", ["no rows"]),
-        ("", ["cannot be read"]),
+        ("", ["is empty", "needs a header"]),
         ("a,kind\n1,x\n2,y,3\n", ["cannot be read"]),
     ],
 )

@@ -37,10 +37,10 @@ def test_candidates_are_ranked_by_cross_validation(trained):
 
 def test_log_loss_ranks_the_lowest_first(trained, tmp_path):
     """The one metric of which less is better."""
-    from training.train import _rank
+    from training.train import rank
 
     config = load_config(None, ["search.metric=log_loss"])
-    losses = [one.cv.mean.log_loss for one in _rank(list(trained.candidates), config)]
+    losses = [one.cv.mean.log_loss for one in rank(list(trained.candidates), config)]
 
     assert losses == sorted(losses)
 

@@ -1,0 +1,231 @@
+"""The pipeline's stages: files in, files out, nothing else touched, so that DVC may skip or repeat each of them.
+
+prepare -> train -> evaluate, convert. Registering is a side effect and no stage: `training/pipeline.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from training.building import build_file, git_revision, prepare_basis, write_file
+from training.candidates import CANDIDATES
+from training.environment import prepare as prepare_environment
+from training.errors import DataError
+from training.evaluate import CrossValidation, Metrics, measure
+from training.prepared import data_revision, read_prepared, write_prepared
+from training.train import Progress, draw, fit, rank, silent
+from training.validate import ValidationReport, demand_valid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from converters import ModelFile
+    from training.config import TrainConfig
+
+__all__ = [
+    "Competitor",
+    "Evaluation",
+    "Trained",
+    "convert_prepared",
+    "evaluate_prepared",
+    "load_estimator",
+    "pipeline_inputs",
+    "prepare",
+    "read_evaluation",
+    "read_trained_folder",
+    "train_prepared",
+]
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_ESTIMATOR, _TRAINED, _METRICS = "estimator.skops", "trained.json", "metrics.json"
+
+
+class Competitor(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate's place in the search."""
+
+    name: str
+    parameters: dict[str, Any]
+    cv: CrossValidation
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """`trained.json`: every candidate, best first; the first one's estimator lies beside it."""
+
+    metric: str
+    """What ranked them."""
+    candidates: tuple[Competitor, ...]
+
+    @property
+    def best(self) -> Competitor:
+        """The one whose estimator was kept."""
+        return self.candidates[0]
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """`metrics.json`."""
+
+    heldout: Metrics
+    cv: Metrics
+    """Means over the folds."""
+
+
+def prepare(config: TrainConfig, folder: Path) -> ValidationReport:
+    """Load, validate and split the data into a folder of its own.
+
+    Raises:
+        DataError: the data is not fit to be trained on; nothing is written.
+    """
+    revision = config.data.revision or data_revision(config.data.source)
+    config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, revision=revision))
+    basis = prepare_basis(config)
+    report = demand_valid(basis.dataset, basis.split, config.validation)
+    write_prepared(basis, report, folder)
+    return report
+
+
+def train_prepared(config: TrainConfig, prepared: Path, into: Path, progress: Progress = silent) -> Trained:
+    """Fit every candidate on prepared rows; keep the best one's estimator and what all of them were worth.
+
+    Raises:
+        DataError: the prepared folder is damaged or of other settings.
+    """
+    basis = read_prepared(prepared, config)
+    names = config.search.candidates
+    fitted = []
+    for number, name in enumerate(names):
+        progress(number, len(names), f"training {name}")
+        fitted.append(fit(CANDIDATES[name], basis))
+    ranked = rank(fitted, config)
+    progress(len(names), len(names), "done")
+    trained = Trained(
+        metric=config.search.metric,
+        candidates=tuple(Competitor(name=one.name, parameters=one.parameters, cv=one.cv) for one in ranked),
+    )
+    import skops.io  # type: ignore[import-untyped] # ships no types
+
+    into.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(ranked[0].estimator, into / _ESTIMATOR)
+    _write_json(trained, into / _TRAINED)
+    return trained
+
+
+def evaluate_prepared(config: TrainConfig, prepared: Path, trained_in: Path, into: Path, *, home: Path) -> Evaluation:
+    """Judge the kept estimator by the held-out rows: metrics as JSON, plots as PNG, and their points as CSV.
+
+    Raises:
+        DataError: a folder is damaged, or was made with other settings.
+    """
+    prepare_environment(home)
+    basis, trained = read_prepared(prepared, config), read_trained_folder(trained_in)
+    estimator = load_estimator(trained_in)
+    dataset, heldout = basis.dataset, basis.split.heldout
+    codes, probabilities = dataset.codes[heldout], estimator.predict_proba(dataset.rows[heldout])
+    evaluation = Evaluation(heldout=measure(codes, probabilities), cv=trained.best.cv.mean)
+    into.mkdir(parents=True, exist_ok=True)
+    _write_json(evaluation, into / _METRICS)
+    labels = np.array(dataset.labels)
+    pairs = zip(labels[codes].tolist(), labels[probabilities.argmax(axis=1)].tolist(), strict=True)
+    _write_csv(into / "confusion.csv", ("actual", "predicted"), pairs)
+    if len(labels) == 2:
+        from sklearn.metrics import roc_curve
+
+        false, true, _ = roc_curve(codes, probabilities[:, 1])
+        _write_csv(
+            into / "roc.csv", ("false positives", "true positives"), zip(false.tolist(), true.tolist(), strict=True)
+        )
+    pictures, _ = draw(estimator, trained.best.name, basis)
+    for name, png in pictures.items():
+        (into / name).write_bytes(png)
+    return evaluation
+
+
+def convert_prepared(config: TrainConfig, prepared: Path, trained_in: Path, output: Path) -> ModelFile:
+    """Convert and certify the kept estimator; equal inputs give an equal file on one machine.
+
+    The git revision in it is that of the last commit which touched the pipeline's inputs, so that committing
+    `dvc.lock` afterwards changes nothing.
+
+    Raises:
+        ConverterError: the estimator has no faithful ONNX form; nothing is written.
+        DataError: a folder is damaged, or was made with other settings.
+    """
+    basis = read_prepared(prepared, config, git_revision=git_revision(pipeline_inputs(Path())))
+    file = build_file(basis, load_estimator(trained_in), read_trained_folder(trained_in).best.parameters)
+    write_file(file, output)
+    return file
+
+
+def read_trained_folder(folder: Path) -> Trained:
+    """What `train_prepared` wrote beside the estimator.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return _read_json(folder / _TRAINED, Trained, "hotgate train --prepared")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What `evaluate_prepared` wrote.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return _read_json(folder / _METRICS, Evaluation, "hotgate evaluate")
+
+
+def load_estimator(folder: Path) -> Any:
+    """The estimator that `train_prepared` kept. Its own types are trusted: it is the pipeline's own file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import skops.io
+
+    path = folder / _ESTIMATOR
+    try:
+        return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; run hotgate train --prepared") from error
+    except Exception as error:  # skops raises whatever it meets in a damaged archive
+        raise DataError(f"{path} is no estimator: {error}; run hotgate train --prepared") from error
+
+
+def pipeline_inputs(project: Path) -> tuple[str, ...]:
+    """What the pipeline in a folder is made from, as git's pathspecs; empty where there is no `dvc.yaml`."""
+    import yaml
+
+    path = project / "dvc.yaml"
+    if not path.is_file():
+        return ()
+    try:
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
+        deps = {dep for stage in stages for dep in stage.get("deps", ()) if isinstance(dep, str)}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} holds no stages: {error}") from error
+    return ("dvc.yaml", "params.yaml", "*.dvc", *sorted(deps))
+
+
+def _read_json(path: Path, kind: type[S], cure: str) -> S:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; run {cure}") from error
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path} is damaged: {error}; run {cure}") from error
+
+
+def _write_json(value: Any, path: Path) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+
+
+def _write_csv(path: Path, header: tuple[str, str], rows: Iterable[tuple[Any, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
