@@ -68,15 +68,21 @@ class Duel:
         self._generator, self._say = generator, say
         self._sides: dict[Name, Contender] = {"a": a, "b": b}
 
-    def maximum(self, block: LoadPlan, rounds: int) -> dict[Name, float]:
-        """Answers a second of each side in the closed loop: medians over two blocks a round, ABBA.
+    def maximum(
+        self, block: LoadPlan, rounds: int, order: tuple[Name, ...] = ("a", "b", "b", "a")
+    ) -> dict[Name, float]:
+        """Answers a second of each side in the closed loop: medians over the blocks of all rounds.
+
+        Args:
+            block: what one block is.
+            rounds: how often the order is gone through.
+            order: sides; one that is left out is not measured.
 
         Raises:
             BenchError: a request failed.
             LoadError: the generator did.
         """
-        order: tuple[Name, ...] = ("a", "b", "b", "a")
-        found: dict[Name, list[float]] = {"a": [], "b": []}
+        found: dict[Name, list[float]] = {name: [] for name in order}
         for name in order * rounds:
             self._say(f"maximum of {self._sides[name].name} at {block.connections} connections")
             result = self._load(name, block)

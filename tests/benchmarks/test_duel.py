@@ -152,6 +152,7 @@ def test_only_the_measured_side_runs(generator, server, bystanders):
     assert min(maximum.values()) > 0
     assert [names for at, names in enumerate(found) if not at or found[at - 1] != names] == [["a"], ["b"], ["a"]]
     assert said == [f"maximum of {NAMES[name]} at 1 connections" for name in "abba"]
+    assert list(duel(generator, server, bystanders, []).maximum(block, 2, order=("a",))) == ["a"]
     assert not any(map(stopped, bystanders.values()))
 
 
