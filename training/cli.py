@@ -52,7 +52,7 @@ def train(
     As a stage of the pipeline (--prepared, --into) it trains only: files in, files out, no MLflow.
 
     Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
-    2: a setting or the data is impossible. 4: MLflow could not be reached, or refused.
+    2: a setting or the data is impossible, or every candidate failed. 4: MLflow could not be reached, or refused.
     """
     if (prepared is None) != (into is None) or (prepared and (registering or output)):
         raise click.UsageError("--prepared and --into belong together, without --register and --output")
@@ -166,6 +166,12 @@ def _show(result: TrainResult, version: RegisteredVersion | None) -> None:
             f"{one.name:<14} {f'{mean:.4f} ± {std:.4f}':>16} {held.accuracy:>20.4f}  {held.f1:.4f}"
             f"  {held.roc_auc:>7.4f}   {held.log_loss:>7.4f}"
         )
+    unfitted = [one for one in result.outcomes if one.error is None][len(result.candidates) :]
+    if unfitted:
+        click.echo(f"… and {len(unfitted)} more below the best {len(result.candidates)}; each is a run in MLflow")
+    for outcome in result.outcomes:
+        if outcome.error is not None:
+            click.echo(f"{outcome.candidate.name:<14} failed: {outcome.error}")
     parity = result.saved.file.metadata.parity
     click.echo(
         f"\nbest      {result.best.name}\n"
@@ -182,6 +188,8 @@ def _summary(result: TrainResult, version: RegisteredVersion | None) -> dict[str
         "candidates": [
             {"name": one.name, "run_id": one.run_id, "cv": one.cv, "heldout": one.heldout} for one in result.candidates
         ],
+        "failed": {one.candidate.name: one.error for one in result.outcomes if one.error is not None},
+        "tried": len(result.outcomes),
         "best": result.best.name,
         "metric": result.basis.config.search.metric,
         "split": {"max_psi": result.basis.split.max_psi, "max_ks": result.basis.split.max_ks},

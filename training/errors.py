@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "PipelineError", "RegisterError", "TrackingError", "TrainingError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "PipelineError",
+    "RegisterError",
+    "SearchError",
+    "TrackingError",
+    "TrainingError",
+]
 
 
 class TrainingError(Exception):
@@ -29,6 +37,10 @@ class RegisterError(TrainingError):
     """A model file may not, or could not, become a registered version."""
 
     exit_code = 1
+
+
+class SearchError(TrainingError):
+    """No candidate could be fitted; the text has the first one's error."""
 
 
 class TrackingError(TrainingError):

@@ -16,9 +16,9 @@ from training.config import load_config
 from training.errors import ConfigError, PipelineError
 from training.prepared import read_prepared
 from training.registering import find_run, register
+from training.runs import draw, logged_parameters
 from training.stages import load_estimator, read_evaluation, read_trained_folder
 from training.tracking import Tracker, connect, mapped
-from training.train import draw, logged_parameters
 
 if TYPE_CHECKING:
     from training.config import TrainConfig

@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 
 from training.building import build_file, git_revision, prepare_basis, write_file
-from training.candidates import CANDIDATES
 from training.environment import prepare as prepare_environment
 from training.errors import DataError
 from training.evaluate import CrossValidation, Metrics, measure
 from training.prepared import data_revision, read_prepared, write_prepared
-from training.train import Progress, draw, fit, rank, silent
+from training.runs import draw, fit
+from training.search import Progress, demand_one, rank, search, silent
+from training.space import candidates_of
 from training.validate import ValidationReport, demand_valid
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ class Competitor(msgspec.Struct, frozen=True, kw_only=True):
     cv: CrossValidation
 
 
-class Trained(msgspec.Struct, frozen=True, kw_only=True):
+class Trained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`trained.json`: every candidate, best first; the first one's estimator lies beside it."""
 
     metric: str
     """What ranked them."""
     candidates: tuple[Competitor, ...]
+    failed: dict[str, str] = msgspec.field(default_factory=dict)
+    """Errors of candidates that could not be fitted."""
 
     @property
     def best(self) -> Competitor:
@@ -90,27 +93,32 @@ def prepare(config: TrainConfig, folder: Path) -> ValidationReport:
 
 
 def train_prepared(config: TrainConfig, prepared: Path, into: Path, progress: Progress = silent) -> Trained:
-    """Fit every candidate on prepared rows; keep the best one's estimator and what all of them were worth.
+    """Search on prepared rows; keep the best one's estimator and what all candidates were worth.
 
     Raises:
+        ConfigError: the search space names what scikit-learn does not have.
         DataError: the prepared folder is damaged or of other settings.
+        SearchError: every candidate failed.
     """
     basis = read_prepared(prepared, config)
-    names = config.search.candidates
-    fitted = []
-    for number, name in enumerate(names):
-        progress(number, len(names), f"training {name}")
-        fitted.append(fit(CANDIDATES[name], basis))
-    ranked = rank(fitted, config)
-    progress(len(names), len(names), "done")
+    outcomes = search(candidates_of(config), basis, progress)
+    demand_one(outcomes)
+    best, *others = rank(outcomes, config.search)
+    progress(len(outcomes), len(outcomes), f"fitting {best.candidate.name}")
     trained = Trained(
         metric=config.search.metric,
-        candidates=tuple(Competitor(name=one.name, parameters=one.parameters, cv=one.cv) for one in ranked),
+        candidates=tuple(
+            Competitor(name=one.candidate.name, parameters=one.candidate.described, cv=one.cv)
+            for one in (best, *others)
+            if one.cv is not None
+        ),
+        failed={one.candidate.name: one.error for one in outcomes if one.error is not None},
     )
+    estimator = fit(best.candidate, trained.best.cv, basis).estimator
     import skops.io  # type: ignore[import-untyped] # ships no types
 
     into.mkdir(parents=True, exist_ok=True)
-    skops.io.dump(ranked[0].estimator, into / _ESTIMATOR)
+    skops.io.dump(estimator, into / _ESTIMATOR)
     _write_json(trained, into / _TRAINED)
     return trained
 

@@ -74,11 +74,12 @@ def test_stdout_is_the_result_and_stderr_the_progress(first):
     }  # fmt: skip
     assert result["file"].startswith(str(folder / "work" / ".hotgate" / "models"))
     assert done.stderr.splitlines() == [
-        "[0/4] loading and splitting the data",
-        "[1/4] opening MLflow",
-        "[2/4] training logistic",
-        "[3/4] converting logistic",
-        "[4/4] done",
+        "[0/5] loading and splitting the data",
+        "[1/5] opening MLflow",
+        "[2/5] training logistic",
+        "[3/5] fitting and logging logistic",
+        "[4/5] converting logistic",
+        "[5/5] done",
     ]
 
 
