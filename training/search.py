@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from training.config import SearchConfig
     from training.data import Dataset
 
-__all__ = ["Outcome", "Progress", "demand_one", "rank", "search", "silent", "try_candidate"]
+__all__ = ["Memory", "Outcome", "Progress", "demand_one", "rank", "search", "silent", "try_candidate"]
 
 _LONGEST_ERROR = 1000  # characters
 
@@ -60,22 +60,42 @@ class Judged(Protocol):
 J = TypeVar("J", bound=Judged)
 
 
-def search(candidates: Sequence[Candidate], basis: Basis, progress: Progress = silent) -> tuple[Outcome, ...]:
+class Memory(Protocol):
+    """Keeps outcomes for the next search, should this one be interrupted."""
+
+    def recall(self, candidate: Candidate, /) -> Outcome | None:
+        """What was kept of an equal candidate."""
+
+    def keep(self, outcome: Outcome, /) -> None:
+        """Keep it, at once."""
+
+
+def search(
+    candidates: Sequence[Candidate], basis: Basis, progress: Progress = silent, *, memory: Memory | None = None
+) -> tuple[Outcome, ...]:
     """Try every candidate on the training rows; the outcomes stand in the candidates' order.
 
-    Equal candidates, rows, folds and seeds give equal outcomes, bit for bit on one machine.
+    Equal candidates, rows, folds and seeds give equal outcomes, bit for bit on one machine, interrupted or not.
 
     Args:
         candidates: of different names.
         basis: data and split; the held-out rows are not looked at.
         progress: is told before each candidate, and which one leads.
+        memory: candidates that it recalls are not tried again.
     """
-    config, outcomes = basis.config, dict[str, Outcome]()
-    for candidate in candidates:
-        progress(len(outcomes), len(candidates), _standing(candidates, outcomes, config.search))
-        outcomes[candidate.name] = try_candidate(
+    config, count = basis.config, len(candidates)
+    recalled = [] if memory is None else [found for one in candidates if (found := memory.recall(one))]
+    outcomes = {outcome.candidate.name: outcome for outcome in recalled}
+    if outcomes:
+        progress(len(outcomes), count, f"going on after {len(outcomes)} candidates of an interrupted search")
+    for candidate in (one for one in candidates if one.name not in outcomes):
+        progress(len(outcomes), count, _standing(candidates, outcomes, config.search))
+        outcome = try_candidate(
             candidate, basis.dataset, basis.split.train, folds=config.search.folds, seed=config.seed
         )
+        outcomes[candidate.name] = outcome
+        if memory is not None:
+            memory.keep(outcome)
     return tuple(outcomes[candidate.name] for candidate in candidates)
 
 

@@ -17,6 +17,7 @@ from training.environment import prepare as prepare_environment
 from training.errors import DataError
 from training.evaluate import CrossValidation, Metrics, measure
 from training.prepared import data_revision, read_prepared, write_prepared
+from training.resume import Finished
 from training.runs import draw, fit
 from training.search import Progress, demand_one, rank, search, silent
 from training.space import candidates_of
@@ -92,8 +93,17 @@ def prepare(config: TrainConfig, folder: Path) -> ValidationReport:
     return report
 
 
-def train_prepared(config: TrainConfig, prepared: Path, into: Path, progress: Progress = silent) -> Trained:
+def train_prepared(
+    config: TrainConfig, prepared: Path, into: Path, progress: Progress = silent, *, resume: Path | None = None
+) -> Trained:
     """Search on prepared rows; keep the best one's estimator and what all candidates were worth.
+
+    Args:
+        config: its data, split and seed are those of the prepared folder.
+        prepared: what `prepare` wrote.
+        into: made if missing.
+        progress: is told of each candidate.
+        resume: where the search keeps what it has finished until it is over; None: nowhere.
 
     Raises:
         ConfigError: the search space names what scikit-learn does not have.
@@ -101,7 +111,8 @@ def train_prepared(config: TrainConfig, prepared: Path, into: Path, progress: Pr
         SearchError: every candidate failed.
     """
     basis = read_prepared(prepared, config)
-    outcomes = search(candidates_of(config), basis, progress)
+    finished = None if resume is None else Finished(resume, basis)
+    outcomes = search(candidates_of(config), basis, progress, memory=finished)
     demand_one(outcomes)
     best, *others = rank(outcomes, config.search)
     progress(len(outcomes), len(outcomes), f"fitting {best.candidate.name}")
@@ -120,6 +131,8 @@ def train_prepared(config: TrainConfig, prepared: Path, into: Path, progress: Pr
     into.mkdir(parents=True, exist_ok=True)
     skops.io.dump(estimator, into / _ESTIMATOR)
     _write_json(trained, into / _TRAINED)
+    if finished is not None:
+        finished.forget(outcomes)
     return trained
 
 

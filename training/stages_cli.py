@@ -133,7 +133,7 @@ def train_stage(config: TrainConfig, prepared: Path, into: Path, *, as_json: boo
     from training.stages import train_prepared
 
     with show_progress() as progress:
-        trained = train_prepared(config, prepared, into, progress)
+        trained = train_prepared(config, prepared, into, progress, resume=home() / "search")
     if as_json:
         click.echo(msgspec.json.encode(trained))
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from training.building import Basis, build_file, prepare_basis, write_file
 from training.environment import prepare
 from training.evidence import evidence_folder, write_evidence
+from training.resume import Finished
 from training.runs import TrainedCandidate, fit, log_outcome, log_trained, run_tags
 from training.search import Outcome, Progress, demand_one, rank, search, silent
 from training.space import candidates_of
@@ -81,7 +82,8 @@ class TrainResult:
 def train(config: TrainConfig, home: Path, progress: Progress = silent, *, output: Path | None = None) -> TrainResult:
     """Train, rank by cross-validation, log every candidate as an MLflow run and convert the best one.
 
-    Equal code, data and configuration give an equal model file on one machine. Nothing is written outside `home` and
+    Equal code, data and configuration give an equal model file on one machine. If the search is interrupted, the next
+    one goes on with the candidates that it had not finished. Nothing is written outside `home` and
     the tracking server but `output`.
 
     Args:
@@ -108,7 +110,8 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
     demand_valid(basis.dataset, basis.split, config.validation)
     progress(1, steps, "opening MLflow")
     tracker = Tracker(home, config.experiment, tags=run_tags(basis))
-    outcomes = search(candidates, basis, lambda done, _, text: progress(done + 2, steps, text))
+    finished = Finished(home / "search", basis)
+    outcomes = search(candidates, basis, lambda done, _, text: progress(done + 2, steps, text), memory=finished)
     before = 2 + len(candidates)
     trained = _log(outcomes, basis, tracker, lambda done, _, text: progress(done + before, steps, text))
     demand_one(outcomes)
@@ -121,6 +124,7 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
         run.tag({"hotgate.best": "true", "hotgate.parity": "fail", "hotgate.reason": str(error)[:4000]})
         raise
     run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": saved.file.sha256})
+    finished.forget(outcomes)
     progress(steps, steps, "done")
     return TrainResult(home=home, basis=basis, outcomes=outcomes, candidates=tuple(trained), saved=saved)
 
