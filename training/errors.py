@@ -27,6 +27,12 @@ class DataError(TrainingError):
     """The data cannot be trained on; the text names file, column and row."""
 
 
+class EngineError(TrainingError):
+    """The processes or the cluster that try the candidates could not be reached, or died."""
+
+    exit_code = 4
+
+
 class PipelineError(TrainingError):
     """A stage of the pipeline failed."""
 

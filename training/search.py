@@ -5,24 +5,22 @@ Arrays in, outcomes out: nothing here knows MLflow or writes a model.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
 from training.candidates import Candidate
+from training.engine import IN_TURN, Engine
 from training.errors import SearchError
 from training.evaluate import CrossValidation, cross_validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
     from training.building import Basis
     from training.config import SearchConfig
-    from training.data import Dataset
 
 __all__ = ["Memory", "Outcome", "Progress", "demand_one", "rank", "search", "silent", "try_candidate"]
 
@@ -71,44 +69,54 @@ class Memory(Protocol):
 
 
 def search(
-    candidates: Sequence[Candidate], basis: Basis, progress: Progress = silent, *, memory: Memory | None = None
+    candidates: Sequence[Candidate],
+    basis: Basis,
+    progress: Progress = silent,
+    *,
+    engine: Engine = IN_TURN,
+    memory: Memory | None = None,
 ) -> tuple[Outcome, ...]:
     """Try every candidate on the training rows; the outcomes stand in the candidates' order.
 
-    Equal candidates, rows, folds and seeds give equal outcomes, bit for bit on one machine, interrupted or not.
+    Equal candidates, rows, folds and seeds give equal outcomes, bit for bit on one machine, whatever the engine, and
+    interrupted or not.
 
     Args:
         candidates: of different names.
         basis: data and split; the held-out rows are not looked at.
-        progress: is told before each candidate, and which one leads.
+        progress: is told which candidate is next, and which one leads.
+        engine: tries them.
         memory: candidates that it recalls are not tried again.
+
+    Raises:
+        ConfigError: the engine is not installed.
+        EngineError: the engine broke down; memory has what was finished.
     """
-    config, count = basis.config, len(candidates)
     recalled = [] if memory is None else [found for one in candidates if (found := memory.recall(one))]
     outcomes = {outcome.candidate.name: outcome for outcome in recalled}
     if outcomes:
-        progress(len(outcomes), count, f"going on after {len(outcomes)} candidates of an interrupted search")
-    for candidate in (one for one in candidates if one.name not in outcomes):
-        progress(len(outcomes), count, _standing(candidates, outcomes, config.search))
-        outcome = try_candidate(
-            candidate, basis.dataset, basis.split.train, folds=config.search.folds, seed=config.seed
-        )
-        outcomes[candidate.name] = outcome
-        if memory is not None:
-            memory.keep(outcome)
+        told = f"going on after {len(outcomes)} candidates of an interrupted search"
+        progress(len(outcomes), len(candidates), told)
+    waiting = [one for one in candidates if one.name not in outcomes]
+    with contextlib.closing(engine.results(try_candidate, waiting, basis)) as results:
+        while len(outcomes) < len(candidates):
+            progress(len(outcomes), len(candidates), _standing(candidates, outcomes, basis.config.search))
+            outcome = next(results)
+            outcomes[outcome.candidate.name] = outcome
+            if memory is not None:
+                memory.keep(outcome)
     return tuple(outcomes[candidate.name] for candidate in candidates)
 
 
-def try_candidate(
-    candidate: Candidate, dataset: Dataset, train: npt.NDArray[np.int64], *, folds: int, seed: int
-) -> Outcome:
+def try_candidate(candidate: Candidate, basis: Basis) -> Outcome:
     """Cross-validate one candidate; whatever goes wrong with it is its outcome."""
     from threadpoolctl import threadpool_limits
 
+    seed, folds = basis.config.seed, basis.config.search.folds
     try:
         # One thread: the order in which several add up would show in the last bits.
         with threadpool_limits(1):
-            cv = cross_validate(lambda: candidate.build(seed), dataset, train, folds=folds, seed=seed)
+            cv = cross_validate(lambda: candidate.build(seed), basis.dataset, basis.split.train, folds=folds, seed=seed)
     except Exception as error:  # noqa: BLE001 - a third party's estimator may raise anything; it is told and recorded
         return Outcome(candidate=candidate, error=f"{type(error).__name__}: {error}"[:_LONGEST_ERROR])
     return Outcome(candidate=candidate, cv=cv)

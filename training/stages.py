@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from training.building import build_file, git_revision, prepare_basis, write_file
+from training.engine import IN_TURN, Engine
 from training.environment import prepare as prepare_environment
 from training.errors import DataError
 from training.evaluate import CrossValidation, Metrics, measure
@@ -94,7 +95,13 @@ def prepare(config: TrainConfig, folder: Path) -> ValidationReport:
 
 
 def train_prepared(
-    config: TrainConfig, prepared: Path, into: Path, progress: Progress = silent, *, resume: Path | None = None
+    config: TrainConfig,
+    prepared: Path,
+    into: Path,
+    progress: Progress = silent,
+    *,
+    engine: Engine = IN_TURN,
+    resume: Path | None = None,
 ) -> Trained:
     """Search on prepared rows; keep the best one's estimator and what all candidates were worth.
 
@@ -103,16 +110,18 @@ def train_prepared(
         prepared: what `prepare` wrote.
         into: made if missing.
         progress: is told of each candidate.
+        engine: tries the candidates.
         resume: where the search keeps what it has finished until it is over; None: nowhere.
 
     Raises:
         ConfigError: the search space names what scikit-learn does not have.
         DataError: the prepared folder is damaged or of other settings.
+        EngineError: the engine broke down.
         SearchError: every candidate failed.
     """
     basis = read_prepared(prepared, config)
     finished = None if resume is None else Finished(resume, basis)
-    outcomes = search(candidates_of(config), basis, progress, memory=finished)
+    outcomes = search(candidates_of(config), basis, progress, engine=engine, memory=finished)
     demand_one(outcomes)
     best, *others = rank(outcomes, config.search)
     progress(len(outcomes), len(outcomes), f"fitting {best.candidate.name}")

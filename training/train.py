@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.building import Basis, build_file, prepare_basis, write_file
+from training.engine import IN_TURN, Engine
 from training.environment import prepare
 from training.evidence import evidence_folder, write_evidence
 from training.resume import Finished
@@ -79,7 +80,14 @@ class TrainResult:
         return write_csv(self.basis.dataset, path, self.basis.split.heldout)
 
 
-def train(config: TrainConfig, home: Path, progress: Progress = silent, *, output: Path | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    home: Path,
+    progress: Progress = silent,
+    *,
+    output: Path | None = None,
+    engine: Engine = IN_TURN,
+) -> TrainResult:
     """Train, rank by cross-validation, log every candidate as an MLflow run and convert the best one.
 
     Equal code, data and configuration give an equal model file on one machine. If the search is interrupted, the next
@@ -91,10 +99,12 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
         home: where state lives; made if missing.
         progress: is told of each step.
         output: the best one's model file, its evidence beside it; else `<home>/models/<name>/<start of sha256>.onnx`.
+        engine: tries the candidates.
 
     Raises:
-        ConfigError: the search space names what scikit-learn does not have.
+        ConfigError: the search space names what scikit-learn does not have, or the engine is not installed.
         DataError: the data is not fit to be trained on.
+        EngineError: the engine broke down; the next training goes on from there.
         SearchError: every candidate failed; each is logged as a failed run.
         TrackingError: MLflow fails.
         ConverterError: the best candidate has no faithful ONNX form; its run says so, and no file is written.
@@ -111,7 +121,9 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
     progress(1, steps, "opening MLflow")
     tracker = Tracker(home, config.experiment, tags=run_tags(basis))
     finished = Finished(home / "search", basis)
-    outcomes = search(candidates, basis, lambda done, _, text: progress(done + 2, steps, text), memory=finished)
+    outcomes = search(
+        candidates, basis, lambda done, _, text: progress(done + 2, steps, text), engine=engine, memory=finished
+    )
     before = 2 + len(candidates)
     trained = _log(outcomes, basis, tracker, lambda done, _, text: progress(done + before, steps, text))
     demand_one(outcomes)

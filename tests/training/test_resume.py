@@ -23,7 +23,7 @@ SETTINGS = (
     "search.keep=1",
     "split.balance_draws=0",
     "search.families.bayes={estimator: GaussianNB, params: {var_smoothing: [1.0e-9, 1.0e-6]}}",
-    "search.families.slow={estimator: RandomForestClassifier, params: {n_estimators: [300]}}",
+    "search.families.slow={estimator: RandomForestClassifier, params: {n_estimators: 300, max_depth: 1}}",
     "search.families.tree={estimator: DecisionTreeClassifier, params: {max_depth: [2]}}",
 )
 NAMES = ["bayes-1", "bayes-2", "slow", "tree"]

@@ -5,9 +5,10 @@ import pytest
 from mlflow import MlflowClient
 
 from training.building import prepare_basis
+from training.candidates import Candidate
 from training.config import load_config
 from training.errors import SearchError
-from training.search import Outcome, demand_one, search
+from training.search import Outcome, demand_one, search, try_candidate
 from training.space import candidates_of
 from training.stages import prepare, read_trained_folder, train_prepared
 from training.train import train
@@ -36,6 +37,23 @@ def test_one_that_fails_takes_no_other_with_it(basis):
     assert failed.error.startswith("InvalidParameterError: The 'var_smoothing' parameter of GaussianNB must be")
     assert first.cv.mean.roc_auc > 0.9
     assert first.cv != last.cv
+
+
+def test_arithmetic_has_one_thread(basis):
+    """Several would add up in the order they finish, and machines with more of them would say something else."""
+    from threadpoolctl import threadpool_info
+
+    seen = set()
+
+    class Spy(Candidate, frozen=True):
+        def build(self, seed):
+            seen.update(pool["num_threads"] for pool in threadpool_info())
+            return super().build(seed)
+
+    try_candidate(Spy(name="spy", estimator="GaussianNB", parameters={}), basis)
+
+    assert max(pool["num_threads"] for pool in threadpool_info()) > 1
+    assert seen == {1}
 
 
 def test_a_search_gives_the_same_outcomes_again(basis):
