@@ -103,7 +103,7 @@ def _dask(engine: Engine, shared: Any) -> Iterator[dict[str, Any]]:
                     n_workers=engine.jobs or cpu_count(),
                     threads_per_worker=1,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     local_directory=scratch,
                 )
             )

@@ -138,6 +138,16 @@ def test_the_engine_makes_the_same_file(run, trained, tmp_path):
     assert (tmp_path / "model.onnx").read_bytes() == trained.saved.file.data
 
 
+def test_an_engine_without_its_package_is_exit_code_2(run, monkeypatch):
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    done = run(cli.train, *SMALL, "--engine", "dask")
+
+    assert done.exit_code == 2
+    assert "pip install 'hotgate[dask]'" in done.stderr
+
+
 def test_a_parity_failure_is_not_registered(run, home):
     """Exit code 1, rows and distances for the user, nothing in the registry."""
     done = run(cli.train, *SMALL, "--set", "tolerance=1e-12", "--register")

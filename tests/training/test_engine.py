@@ -71,10 +71,11 @@ def test_a_running_dask_cluster_is_used(basis, outcomes, tmp_path):
     """By its address; it is left running. With a single place joblib would rather work here, so it has two."""
     from distributed import Client, LocalCluster
 
-    local = {"host": "127.0.0.1", "dashboard_address": None, "local_directory": tmp_path}
+    local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "local_directory": tmp_path}
     with LocalCluster(n_workers=2, threads_per_worker=1, **local) as cluster:
         engine = Engine(backend="dask", cluster=cluster.scheduler_address)
         found = search(candidates_of(basis.config), basis, engine=engine)
+        list(Engine(backend="dask", jobs=2).results(_process, range(2), None))  # a second one finds ports of its own
         with Client(cluster) as client:
             assert set(engine.results(_process, range(8), None)) <= set(client.run(os.getpid).values())
 
