@@ -184,9 +184,8 @@ def _show(result: TrainResult, version: RegisteredVersion | None) -> None:
     unfitted = [one for one in result.outcomes if one.error is None][len(result.candidates) :]
     if unfitted:
         click.echo(f"… and {len(unfitted)} more below the best {len(result.candidates)}; each is a run in MLflow")
-    for outcome in result.outcomes:
-        if outcome.error is not None:
-            click.echo(f"{outcome.candidate.name:<14} failed: {outcome.error}")
+    for name, error in result.card.search.failed.items():
+        click.echo(f"{name:<14} failed: {error}")
     parity = result.saved.file.metadata.parity
     click.echo(
         f"\nbest      {result.best.name}\n"
@@ -203,7 +202,7 @@ def _summary(result: TrainResult, version: RegisteredVersion | None) -> dict[str
         "candidates": [
             {"name": one.name, "run_id": one.run_id, "cv": one.cv, "heldout": one.heldout} for one in result.candidates
         ],
-        "failed": {one.candidate.name: one.error for one in result.outcomes if one.error is not None},
+        "failed": result.card.search.failed,
         "tried": len(result.outcomes),
         "best": result.best.name,
         "metric": result.basis.config.search.metric,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from training.card import ModelCard, draw_card, render_card
 from training.evaluate import CrossValidation, Metrics, importances, measure
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from training.search import Outcome
     from training.tracking import RunLog
 
-__all__ = ["TrainedCandidate", "draw", "fit", "log_outcome", "log_trained", "logged_parameters", "run_tags"]
+__all__ = ["TrainedCandidate", "draw", "fit", "log_card", "log_outcome", "log_trained", "logged_parameters", "run_tags"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +62,13 @@ def log_trained(trained: TrainedCandidate, basis: Basis, run: RunLog) -> None:
     if shares:
         run.json(shares, "feature_importances.json")
     run.pictures(pictures)
+
+
+def log_card(card: ModelCard, run: RunLog) -> None:
+    """Log a model card as Markdown and JSON, with its plots."""
+    run.text(render_card(card), "model_card.md")
+    run.json(msgspec.to_builtins(card), "model_card.json")
+    run.pictures(draw_card(card))
 
 
 def log_outcome(outcome: Outcome, basis: Basis, run: RunLog) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from training.building import Basis
     from training.config import SearchConfig
 
-__all__ = ["Memory", "Outcome", "Progress", "demand_one", "rank", "search", "silent", "try_candidate"]
+__all__ = ["Memory", "Outcome", "Progress", "demand_one", "errors_of", "rank", "search", "silent", "try_candidate"]
 
 _LONGEST_ERROR = 1000  # characters
 
@@ -144,6 +144,11 @@ def demand_one(outcomes: Sequence[Outcome]) -> None:
             if len(outcomes) > 1
             else f"the only candidate, {first.candidate.name}, failed with {first.error}"
         )
+
+
+def errors_of(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Of those that failed, by name."""
+    return {one.candidate.name: one.error for one in outcomes if one.error is not None}
 
 
 def _score(cv: CrossValidation | None, config: SearchConfig) -> float:

@@ -20,7 +20,7 @@ from training.evaluate import CrossValidation, Metrics, measure
 from training.prepared import data_revision, read_prepared, write_prepared
 from training.resume import Finished
 from training.runs import draw, fit
-from training.search import Progress, demand_one, rank, search, silent
+from training.search import Progress, demand_one, errors_of, rank, search, silent
 from training.space import candidates_of
 from training.validate import ValidationReport, demand_valid
 
@@ -132,7 +132,7 @@ def train_prepared(
             for one in (best, *others)
             if one.cv is not None
         ),
-        failed={one.candidate.name: one.error for one in outcomes if one.error is not None},
+        failed=errors_of(outcomes),
     )
     estimator = fit(best.candidate, trained.best.cv, basis).estimator
     import skops.io  # type: ignore[import-untyped] # ships no types

@@ -172,6 +172,10 @@ class RunLog:
         """Log a JSON file."""
         self._client.log_dict(self.run_id, value, name)
 
+    def text(self, value: str, name: str) -> None:
+        """Log a text file."""
+        self._client.log_text(self.run_id, value, name)
+
     def pictures(self, pictures: Mapping[str, bytes]) -> None:
         """Log PNG files by name."""
         with tempfile.TemporaryDirectory() as folder:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.building import Basis, build_file, prepare_basis, write_file
+from training.card import ModelCard, make_card
 from training.engine import IN_TURN, Engine
 from training.environment import prepare
 from training.evidence import evidence_folder, write_evidence
 from training.resume import Finished
-from training.runs import TrainedCandidate, fit, log_outcome, log_trained, run_tags
-from training.search import Outcome, Progress, demand_one, rank, search, silent
+from training.runs import TrainedCandidate, fit, log_card, log_outcome, log_trained, run_tags
+from training.search import Outcome, Progress, demand_one, errors_of, rank, search, silent
 from training.space import candidates_of
 from training.tracking import RunLog, Tracker
 from training.validate import demand_valid
@@ -46,6 +47,8 @@ class TrainResult:
     candidates: tuple[TrainedCandidate, ...]
     """Those that were kept, best first."""
     saved: SavedModel
+    card: ModelCard
+    """The best one's."""
 
     @property
     def best(self) -> TrainedCandidate:
@@ -135,10 +138,21 @@ def train(
     except ConverterError as error:
         run.tag({"hotgate.best": "true", "hotgate.parity": "fail", "hotgate.reason": str(error)[:4000]})
         raise
+    card = make_card(
+        basis,
+        best.estimator,
+        best.parameters,
+        sha256=saved.file.sha256,
+        cv=best.cv,
+        heldout=best.heldout,
+        failed=errors_of(outcomes),
+        tried=len(outcomes),
+    )
+    log_card(card, run)
     run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": saved.file.sha256})
     finished.forget(outcomes)
     progress(steps, steps, "done")
-    return TrainResult(home=home, basis=basis, outcomes=outcomes, candidates=tuple(trained), saved=saved)
+    return TrainResult(home=home, basis=basis, outcomes=outcomes, candidates=tuple(trained), saved=saved, card=card)
 
 
 def _log(outcomes: Sequence[Outcome], basis: Basis, tracker: Tracker, progress: Progress) -> list[TrainedCandidate]:
