@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -32,6 +32,14 @@ _SET = click.option(
 @click.option("--target", help="Shorthand for --set data.target=…: the column with the classes.")
 @click.option("--register", "registering", is_flag=True, help="Register the best model as a new version.")
 @click.option("--output", type=_OUTPUT, help="Where to write the model file  [default: under the home folder].")
+@click.option(
+    "--engine",
+    "backend",
+    type=click.Choice(["loky", "dask", "ray"]),
+    help="Try candidates beside each other: loky on this machine, dask or ray also on a cluster  [default: in turn].",
+)
+@click.option("--cluster", metavar="ADDRESS", help="Scheduler of --engine dask or ray  [default: one on this machine].")
+@click.option("--jobs", type=int, help="Processes of --engine on this machine  [default: one for each core].")
 @click.option("--prepared", type=FOLDER, help="As a pipeline's stage: what `hotgate prepare` wrote. Needs --into.")
 @click.option("--into", type=NEW_FOLDER, help="As a stage: where estimator and results are written.")
 @_JSON
@@ -43,30 +51,37 @@ def train(
     target: str | None,
     registering: bool,
     output: Path | None,
+    backend: Literal["loky", "dask", "ray"] | None,
+    cluster: str | None,
+    jobs: int | None,
     prepared: Path | None,
     into: Path | None,
     as_json: bool,
 ) -> None:
     """Train, compare and log candidates; convert the best one.
 
-    As a stage of the pipeline (--prepared, --into) it trains only: files in, files out, no MLflow.
+    As a stage of the pipeline (--prepared, --into) it trains only: files in, files out, no MLflow. The engine has no
+    say in the result. A training that was interrupted goes on where it was when it is run again.
 
     Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
-    2: a setting or the data is impossible. 4: MLflow could not be reached, or refused.
+    2: a setting or the data is impossible, or every candidate failed. 4: MLflow or the engine's
+    cluster could not be reached, or failed.
     """
     if (prepared is None) != (into is None) or (prepared and (registering or output)):
         raise click.UsageError("--prepared and --into belong together, without --register and --output")
     with exit_codes():
         from training.config import load_config
+        from training.engine import Engine
 
         config = load_config(config_file, [*overrides, *_shorthands(data, target)])
+        engine = Engine(backend=backend, cluster=cluster, jobs=jobs)
         if prepared is not None and into is not None:
-            train_stage(config, prepared, into, as_json=as_json)
+            train_stage(config, prepared, into, engine, as_json=as_json)
             return
         with show_progress() as progress:
             from training.train import train as run
 
-            result = run(config, home(), progress, output=output)
+            result = run(config, home(), progress, output=output, engine=engine)
             version = result.register(result.best, result.saved) if registering else None
     if as_json:
         click.echo(msgspec.json.encode(_summary(result, version)))
@@ -166,6 +181,11 @@ def _show(result: TrainResult, version: RegisteredVersion | None) -> None:
             f"{one.name:<14} {f'{mean:.4f} ± {std:.4f}':>16} {held.accuracy:>20.4f}  {held.f1:.4f}"
             f"  {held.roc_auc:>7.4f}   {held.log_loss:>7.4f}"
         )
+    unfitted = [one for one in result.outcomes if one.error is None][len(result.candidates) :]
+    if unfitted:
+        click.echo(f"… and {len(unfitted)} more below the best {len(result.candidates)}; each is a run in MLflow")
+    for name, error in result.card.search.failed.items():
+        click.echo(f"{name:<14} failed: {error}")
     parity = result.saved.file.metadata.parity
     click.echo(
         f"\nbest      {result.best.name}\n"
@@ -182,6 +202,8 @@ def _summary(result: TrainResult, version: RegisteredVersion | None) -> dict[str
         "candidates": [
             {"name": one.name, "run_id": one.run_id, "cv": one.cv, "heldout": one.heldout} for one in result.candidates
         ],
+        "failed": result.card.search.failed,
+        "tried": len(result.outcomes),
         "best": result.best.name,
         "metric": result.basis.config.search.metric,
         "split": {"max_psi": result.basis.split.max_psi, "max_ks": result.basis.split.max_ks},

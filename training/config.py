@@ -11,6 +11,7 @@ import msgspec
 
 from training.candidates import CANDIDATES
 from training.errors import ConfigError
+from training.space import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,7 +116,11 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Which estimators compete, and for what."""
 
     candidates: tuple[str, ...] = tuple(CANDIDATES)
-    """Names of the candidates to run, in this order; an earlier one wins a tie."""
+    """Names of the fixed candidates to run, in this order; an earlier one wins a tie. `[]`: the families only."""
+    families: dict[str, Family] = msgspec.field(default_factory=dict)
+    """Further candidates by the family's name, which begins theirs; they come after the fixed ones."""
+    keep: int = 5
+    """How many of the best are fitted on all training rows and logged with model and plots, 1 to 100."""
     folds: int = 5
     """Stratified cross-validation folds over the training rows, 2 to 20."""
     metric: Literal["roc_auc", "accuracy", "f1", "log_loss"] = "roc_auc"
@@ -124,13 +129,16 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         """Hold the ranges; a candidate is run once."""
         _within("folds", self.folds, 2, 20)
+        _within("keep", self.keep, 1, 100)
         unknown = [name for name in self.candidates if name not in CANDIDATES]
-        if unknown or not self.candidates:
-            got = repr(unknown[0]) if unknown else "none"
+        if unknown or not (self.candidates or self.families):
+            got = repr(unknown[0]) if unknown else "none, and no families"
             raise ValueError(f"candidates must be some of {', '.join(CANDIDATES)}, got {got}")
         twice = [name for name in self.candidates if self.candidates.count(name) > 1]
         if twice:
             raise ValueError(f"candidates must differ, got {twice[0]!r} twice")
+        for name in self.families:
+            check_name(name)
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "PipelineError", "RegisterError", "TrackingError", "TrainingError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "PipelineError",
+    "RegisterError",
+    "SearchError",
+    "TrackingError",
+    "TrainingError",
+]
 
 
 class TrainingError(Exception):
@@ -19,6 +27,12 @@ class DataError(TrainingError):
     """The data cannot be trained on; the text names file, column and row."""
 
 
+class EngineError(TrainingError):
+    """The processes or the cluster that try the candidates could not be reached, or died."""
+
+    exit_code = 4
+
+
 class PipelineError(TrainingError):
     """A stage of the pipeline failed."""
 
@@ -29,6 +43,10 @@ class RegisterError(TrainingError):
     """A model file may not, or could not, become a registered version."""
 
     exit_code = 1
+
+
+class SearchError(TrainingError):
+    """No candidate could be fitted; the text has the first one's error."""
 
 
 class TrackingError(TrainingError):

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from training.card import make_card
 from training.config import load_config
 from training.errors import ConfigError, PipelineError
 from training.prepared import read_prepared
 from training.registering import find_run, register
+from training.runs import draw, log_card, logged_parameters
 from training.stages import load_estimator, read_evaluation, read_trained_folder
 from training.tracking import Tracker, connect, mapped
-from training.train import draw, logged_parameters
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
@@ -107,6 +108,17 @@ def _log(config: TrainConfig, project: Path, home: Path, sha256: str) -> str:
         if shares:
             run.json(shares, "feature_importances.json")
         run.pictures(pictures)
+        card = make_card(
+            basis,
+            estimator,
+            best.parameters,
+            sha256=sha256,
+            cv=best.cv,
+            heldout=evaluation.heldout,
+            failed=trained.failed,
+            tried=len(trained.candidates) + len(trained.failed),
+        )
+        log_card(card, run)
         # last: a run that broke off half-way is not taken for this file's
         run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": sha256})
     return run.run_id

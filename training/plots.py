@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
+    from training.calibration import Calibration
+    from training.evaluate import Importance
+
     Codes = npt.NDArray[np.int64]
     Matrix = npt.NDArray[np.float64]
 
-__all__ = ["confusion_matrix_png", "importances_png", "roc_png"]
+__all__ = ["calibration_png", "confusion_matrix_png", "importances_png", "permutation_png", "roc_png"]
 
 _INK, _MUTED, _FAINT, _GRID = "#1f2933", "#616e7c", "#9aa5b1", "#e4e7eb"
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#b91c1c")
@@ -96,6 +99,47 @@ def roc_png(codes: Codes, probabilities: Matrix, labels: Sequence[str], *, model
     axes.spines[["left", "bottom"]].set_color(_FAINT)
     axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK, reverse=True)
     _title(axes, "ROC curve", f"{model} · {len(codes)} held-out rows")
+    return _png(figure)
+
+
+def calibration_png(calibration: Calibration, *, model: str) -> bytes:
+    """Draw observed shares against predicted probabilities, each with its 95 % interval (Wilson)."""
+    told = np.array([one.predicted for one in calibration.bins])
+    share = np.array([one.observed for one in calibration.bins])
+    n, z = np.array([one.rows for one in calibration.bins]), 1.96
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    figure, axes = _figure(5.6, 5.4)
+    axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (4, 4)), label="perfectly calibrated")
+    axes.vlines(told, middle - reach, middle + reach, color=_COLOURS[0], alpha=0.35, linewidth=3)
+    name = f"error {calibration.error:.4f}   Brier {calibration.brier:.4f}"
+    axes.plot(told, share, color=_COLOURS[0], linewidth=2.2, marker="o", markersize=5, label=name, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("predicted probability", color=_MUTED)
+    axes.set_ylabel("share that came true", color=_MUTED)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK, reverse=True)
+    _title(axes, "Calibration", f"{model} · {n.sum()} held-out rows, in groups of about {round(n.mean())}")
+    return _png(figure)
+
+
+def permutation_png(drops: Mapping[str, Importance], *, model: str, metric: str) -> bytes:
+    """Draw the largest drops as bars, with their spread."""
+    names = list(drops)[:_MOST_BARS]
+    values, spreads = [drops[name].drop for name in names], [drops[name].std for name in names]
+    figure, axes = _figure(7.2, 1.5 + 0.29 * len(names))
+    axes.barh(names, values, xerr=spreads, color=_COLOURS[0], ecolor=_MUTED, height=0.68)
+    axes.axvline(0, color=_FAINT, linewidth=1)
+    axes.invert_yaxis()
+    axes.margins(y=0.02)
+    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelcolor=_INK)
+    word = "rise" if metric == "log_loss" else "drop"
+    _title(axes, "What the model cannot do without", f"{model} · {word} of {metric} without the column, held-out rows")
     return _png(figure)
 
 

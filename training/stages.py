@@ -13,12 +13,15 @@ import msgspec
 import numpy as np
 
 from training.building import build_file, git_revision, prepare_basis, write_file
-from training.candidates import CANDIDATES
+from training.engine import IN_TURN, Engine
 from training.environment import prepare as prepare_environment
 from training.errors import DataError
 from training.evaluate import CrossValidation, Metrics, measure
 from training.prepared import data_revision, read_prepared, write_prepared
-from training.train import Progress, draw, fit, rank, silent
+from training.resume import Finished
+from training.runs import draw, fit
+from training.search import Progress, demand_one, errors_of, rank, search, silent
+from training.space import candidates_of
 from training.validate import ValidationReport, demand_valid
 
 if TYPE_CHECKING:
@@ -54,12 +57,14 @@ class Competitor(msgspec.Struct, frozen=True, kw_only=True):
     cv: CrossValidation
 
 
-class Trained(msgspec.Struct, frozen=True, kw_only=True):
+class Trained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`trained.json`: every candidate, best first; the first one's estimator lies beside it."""
 
     metric: str
     """What ranked them."""
     candidates: tuple[Competitor, ...]
+    failed: dict[str, str] = msgspec.field(default_factory=dict)
+    """Errors of candidates that could not be fitted."""
 
     @property
     def best(self) -> Competitor:
@@ -89,29 +94,54 @@ def prepare(config: TrainConfig, folder: Path) -> ValidationReport:
     return report
 
 
-def train_prepared(config: TrainConfig, prepared: Path, into: Path, progress: Progress = silent) -> Trained:
-    """Fit every candidate on prepared rows; keep the best one's estimator and what all of them were worth.
+def train_prepared(
+    config: TrainConfig,
+    prepared: Path,
+    into: Path,
+    progress: Progress = silent,
+    *,
+    engine: Engine = IN_TURN,
+    resume: Path | None = None,
+) -> Trained:
+    """Search on prepared rows; keep the best one's estimator and what all candidates were worth.
+
+    Args:
+        config: its data, split and seed are those of the prepared folder.
+        prepared: what `prepare` wrote.
+        into: made if missing.
+        progress: is told of each candidate.
+        engine: tries the candidates.
+        resume: where the search keeps what it has finished until it is over; None: nowhere.
 
     Raises:
+        ConfigError: the search space names what scikit-learn does not have.
         DataError: the prepared folder is damaged or of other settings.
+        EngineError: the engine broke down.
+        SearchError: every candidate failed.
     """
     basis = read_prepared(prepared, config)
-    names = config.search.candidates
-    fitted = []
-    for number, name in enumerate(names):
-        progress(number, len(names), f"training {name}")
-        fitted.append(fit(CANDIDATES[name], basis))
-    ranked = rank(fitted, config)
-    progress(len(names), len(names), "done")
+    finished = None if resume is None else Finished(resume, basis)
+    outcomes = search(candidates_of(config), basis, progress, engine=engine, memory=finished)
+    demand_one(outcomes)
+    best, *others = rank(outcomes, config.search)
+    progress(len(outcomes), len(outcomes), f"fitting {best.candidate.name}")
     trained = Trained(
         metric=config.search.metric,
-        candidates=tuple(Competitor(name=one.name, parameters=one.parameters, cv=one.cv) for one in ranked),
+        candidates=tuple(
+            Competitor(name=one.candidate.name, parameters=one.candidate.described, cv=one.cv)
+            for one in (best, *others)
+            if one.cv is not None
+        ),
+        failed=errors_of(outcomes),
     )
+    estimator = fit(best.candidate, trained.best.cv, basis).estimator
     import skops.io  # type: ignore[import-untyped] # ships no types
 
     into.mkdir(parents=True, exist_ok=True)
-    skops.io.dump(ranked[0].estimator, into / _ESTIMATOR)
+    skops.io.dump(estimator, into / _ESTIMATOR)
     _write_json(trained, into / _TRAINED)
+    if finished is not None:
+        finished.forget(outcomes)
     return trained
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from training.config import TrainConfig
+    from training.engine import Engine
     from training.registering import RegisteredVersion
     from training.train import Progress
 
@@ -128,12 +129,12 @@ def pipeline(*, project: Path, as_json: bool) -> None:
         show_version(version, as_json=False)
 
 
-def train_stage(config: TrainConfig, prepared: Path, into: Path, *, as_json: bool) -> None:
+def train_stage(config: TrainConfig, prepared: Path, into: Path, engine: Engine, *, as_json: bool) -> None:
     """`hotgate train --prepared --into`."""
     from training.stages import train_prepared
 
     with show_progress() as progress:
-        trained = train_prepared(config, prepared, into, progress)
+        trained = train_prepared(config, prepared, into, progress, engine=engine, resume=home() / "search")
     if as_json:
         click.echo(msgspec.json.encode(trained))
         return
@@ -141,6 +142,8 @@ def train_stage(config: TrainConfig, prepared: Path, into: Path, *, as_json: boo
     for one in trained.candidates:
         mean, std = getattr(one.cv.mean, trained.metric), getattr(one.cv.std, trained.metric)
         click.echo(f"{one.name:<14} {f'{mean:.4f} ± {std:.4f}':>16}")
+    for name, error in trained.failed.items():
+        click.echo(f"{name:<14} failed: {error}")
 
 
 def convert_stage(config: TrainConfig, prepared: Path, trained: Path, output: Path, *, as_json: bool) -> None:

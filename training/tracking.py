@@ -98,7 +98,7 @@ class Tracker:
 
     @contextlib.contextmanager
     def run(self, name: str) -> Iterator[RunLog]:
-        """Open a run; it ends as finished, or as failed if the block raises."""
+        """Open a run; it ends as finished, or as failed if the block says so or raises."""
         with mapped(self._home):
             run = self.client.create_run(self.experiment_id, run_name=name, tags=self._tags)
         log = RunLog(self.client, run.info.run_id)
@@ -108,7 +108,7 @@ class Tracker:
         except BaseException:
             self.client.set_terminated(log.run_id, "FAILED")
             raise
-        self.client.set_terminated(log.run_id, "FINISHED")
+        self.client.set_terminated(log.run_id, log.status)
 
 
 class RunLog:
@@ -116,6 +116,7 @@ class RunLog:
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.run_id = run_id
+        self.status = "FINISHED"  # what the run ends as, unless it breaks off
         self._client = client
 
     def __repr__(self) -> str:
@@ -171,12 +172,21 @@ class RunLog:
         """Log a JSON file."""
         self._client.log_dict(self.run_id, value, name)
 
+    def text(self, value: str, name: str) -> None:
+        """Log a text file."""
+        self._client.log_text(self.run_id, value, name)
+
     def pictures(self, pictures: Mapping[str, bytes]) -> None:
         """Log PNG files by name."""
         with tempfile.TemporaryDirectory() as folder:
             for name, data in pictures.items():
                 Path(folder, name).write_bytes(data)
             self._client.log_artifacts(self.run_id, folder, "plots")
+
+    def failed(self, error: str) -> None:
+        """Let the run end as failed, with its reason."""
+        self.status = "FAILED"
+        self.tag({"hotgate.error": error})
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add tags."""

@@ -1,18 +1,19 @@
-"""Fit every candidate, log each one, turn the best into a model file."""
+"""Search, fit the best candidates, log every one, turn the best into a model file."""
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from training.building import Basis, build_file, prepare_basis, write_file
-from training.candidates import CANDIDATES, Candidate
+from training.card import ModelCard, make_card
+from training.engine import IN_TURN, Engine
 from training.environment import prepare
-from training.evaluate import CrossValidation, Metrics, cross_validate, importances, measure
 from training.evidence import evidence_folder, write_evidence
+from training.resume import Finished
+from training.runs import TrainedCandidate, fit, log_card, log_outcome, log_trained, run_tags
+from training.search import Outcome, Progress, demand_one, errors_of, rank, search, silent
+from training.space import candidates_of
 from training.tracking import RunLog, Tracker
 from training.validate import demand_valid
 
@@ -24,55 +25,7 @@ if TYPE_CHECKING:
     from training.config import TrainConfig
     from training.registering import RegisteredVersion
 
-__all__ = [
-    "Progress",
-    "SavedModel",
-    "TrainResult",
-    "TrainedCandidate",
-    "draw",
-    "fit",
-    "logged_parameters",
-    "rank",
-    "silent",
-    "train",
-]
-
-
-class Progress(Protocol):
-    """Is told before each step what comes next: `done` of `steps` are behind."""
-
-    def __call__(self, done: int, steps: int, text: str, /) -> None:
-        """Show it."""
-
-
-def silent(_done: int, _steps: int, _text: str) -> None:
-    """Tell no one."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedCandidate:
-    """One candidate, fitted on the training rows."""
-
-    candidate: Candidate
-    estimator: Any
-    cv: CrossValidation
-    heldout: Metrics
-    run_id: str
-
-    @property
-    def name(self) -> str:
-        """The candidate's name."""
-        return self.candidate.name
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What the model file's provenance says of how it was made."""
-        return {
-            "candidate": self.name,
-            "estimator": self.candidate.estimator,
-            "scaled": self.candidate.scaled,
-            **self.candidate.parameters,
-        }
+__all__ = ["Progress", "SavedModel", "TrainResult", "TrainedCandidate", "silent", "train"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,12 +38,17 @@ class SavedModel:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainResult:
-    """Every candidate, best first, and the best one's model file."""
+    """The search, its best candidates fitted, and the best one's model file."""
 
     home: Path
     basis: Basis
+    outcomes: tuple[Outcome, ...]
+    """Of every candidate, in the order they were tried."""
     candidates: tuple[TrainedCandidate, ...]
+    """Those that were kept, best first."""
     saved: SavedModel
+    card: ModelCard
+    """The best one's."""
 
     @property
     def best(self) -> TrainedCandidate:
@@ -125,10 +83,18 @@ class TrainResult:
         return write_csv(self.basis.dataset, path, self.basis.split.heldout)
 
 
-def train(config: TrainConfig, home: Path, progress: Progress = silent, *, output: Path | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    home: Path,
+    progress: Progress = silent,
+    *,
+    output: Path | None = None,
+    engine: Engine = IN_TURN,
+) -> TrainResult:
     """Train, rank by cross-validation, log every candidate as an MLflow run and convert the best one.
 
-    Equal code, data and configuration give an equal model file on one machine. Nothing is written outside `home` and
+    Equal code, data and configuration give an equal model file on one machine. If the search is interrupted, the next
+    one goes on with the candidates that it had not finished. Nothing is written outside `home` and
     the tracking server but `output`.
 
     Args:
@@ -136,28 +102,35 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
         home: where state lives; made if missing.
         progress: is told of each step.
         output: the best one's model file, its evidence beside it; else `<home>/models/<name>/<start of sha256>.onnx`.
+        engine: tries the candidates.
 
     Raises:
+        ConfigError: the search space names what scikit-learn does not have, or the engine is not installed.
         DataError: the data is not fit to be trained on.
+        EngineError: the engine broke down; the next training goes on from there.
+        SearchError: every candidate failed; each is logged as a failed run.
         TrackingError: MLflow fails.
         ConverterError: the best candidate has no faithful ONNX form; its run says so, and no file is written.
     """
     from converters.errors import ConverterError
 
     prepare(home)
-    steps = len(config.search.candidates) + 3
+    candidates = candidates_of(config)
+    kept = min(len(candidates), config.search.keep)
+    steps = len(candidates) + kept + 3
     progress(0, steps, "loading and splitting the data")
     basis = prepare_basis(config)
     demand_valid(basis.dataset, basis.split, config.validation)
     progress(1, steps, "opening MLflow")
-    tracker = Tracker(home, config.experiment, tags=_run_tags(basis))
-    trained = []
-    for number, name in enumerate(config.search.candidates):
-        progress(number + 2, steps, f"training {name}")
-        with tracker.run(name) as run:
-            trained.append(_train_one(CANDIDATES[name], basis, run))
-    ranked = rank(trained, config)
-    best = ranked[0]
+    tracker = Tracker(home, config.experiment, tags=run_tags(basis))
+    finished = Finished(home / "search", basis)
+    outcomes = search(
+        candidates, basis, lambda done, _, text: progress(done + 2, steps, text), engine=engine, memory=finished
+    )
+    before = 2 + len(candidates)
+    trained = _log(outcomes, basis, tracker, lambda done, _, text: progress(done + before, steps, text))
+    demand_one(outcomes)
+    best = trained[0]
     progress(steps - 1, steps, f"converting {best.name}")
     run = RunLog(tracker.client, best.run_id)
     try:
@@ -165,54 +138,38 @@ def train(config: TrainConfig, home: Path, progress: Progress = silent, *, outpu
     except ConverterError as error:
         run.tag({"hotgate.best": "true", "hotgate.parity": "fail", "hotgate.reason": str(error)[:4000]})
         raise
-    run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": saved.file.sha256})
-    progress(steps, steps, "done")
-    return TrainResult(home=home, basis=basis, candidates=ranked, saved=saved)
-
-
-def fit(candidate: Candidate, basis: Basis, run_id: str = "") -> TrainedCandidate:
-    """Cross-validate a candidate on the training rows, then fit it on all of them; the held-out ones judge it."""
-    config, dataset, split = basis.config, basis.dataset, basis.split
-    cv = cross_validate(
-        lambda: candidate.build(config.seed), dataset, split.train, folds=config.search.folds, seed=config.seed
+    card = make_card(
+        basis,
+        best.estimator,
+        best.parameters,
+        sha256=saved.file.sha256,
+        cv=best.cv,
+        heldout=best.heldout,
+        failed=errors_of(outcomes),
+        tried=len(outcomes),
     )
-    estimator = candidate.build(config.seed).fit(dataset.rows[split.train], dataset.y[split.train])
-    heldout = measure(dataset.codes[split.heldout], estimator.predict_proba(dataset.rows[split.heldout]))
-    return TrainedCandidate(candidate=candidate, estimator=estimator, cv=cv, heldout=heldout, run_id=run_id)
+    log_card(card, run)
+    run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": saved.file.sha256})
+    finished.forget(outcomes)
+    progress(steps, steps, "done")
+    return TrainResult(home=home, basis=basis, outcomes=outcomes, candidates=tuple(trained), saved=saved, card=card)
 
 
-def _train_one(candidate: Candidate, basis: Basis, run: RunLog) -> TrainedCandidate:
-    trained = fit(candidate, basis, run.run_id)
-    run.values(parameters=logged_parameters(trained.parameters, basis), metrics=_logged_metrics(trained), tags={})
-    run.dataset(basis.dataset)
-    run.model(trained.estimator, basis.dataset)
-    pictures, shares = draw(trained.estimator, trained.name, basis)
-    if shares:
-        run.json(shares, "feature_importances.json")
-    run.pictures(pictures)
-    return trained
-
-
-def draw(estimator: Any, name: str, basis: Basis) -> tuple[dict[str, bytes], dict[str, float]]:
-    """Plots of the held-out rows' answers as PNG by file name, and each column's share in what the model looks at."""
-    from training.plots import confusion_matrix_png, importances_png, roc_png
-
-    dataset, heldout = basis.dataset, basis.split.heldout
-    codes, probabilities = dataset.codes[heldout], estimator.predict_proba(dataset.rows[heldout])
-    pictures = {
-        "confusion_matrix.png": confusion_matrix_png(codes, probabilities.argmax(axis=1), dataset.labels, model=name),
-        "roc.png": roc_png(codes, probabilities, dataset.labels, model=name),
-    }
-    shares = importances(estimator, dataset.columns)
-    if shares:
-        pictures["feature_importances.png"] = importances_png(shares, model=name)
-    return pictures, shares
-
-
-def rank(trained: Sequence[TrainedCandidate], config: TrainConfig) -> tuple[TrainedCandidate, ...]:
-    """Best first, by the mean over the folds; the held-out rows have no say, so that they stay an honest judge."""
-    sign = 1 if config.search.metric == "log_loss" else -1
-    return tuple(sorted(trained, key=lambda one: sign * float(getattr(one.cv.mean, config.search.metric))))
+def _log(outcomes: Sequence[Outcome], basis: Basis, tracker: Tracker, progress: Progress) -> list[TrainedCandidate]:
+    """Make a run of each outcome, and fit the best ones; those come back, best first."""
+    best = rank(outcomes, basis.config.search)[: basis.config.search.keep]
+    kept, trained = {one.candidate.name for one in best}, list[TrainedCandidate]()
+    for outcome in outcomes:
+        name = outcome.candidate.name
+        if outcome.cv is not None and name in kept:
+            progress(len(trained), len(kept), f"fitting and logging {name}")
+            with tracker.run(name) as run:
+                trained.append(fit(outcome.candidate, outcome.cv, basis, run.run_id))
+                log_trained(trained[-1], basis, run)
+        else:
+            with tracker.run(name) as run:
+                log_outcome(outcome, basis, run)
+    return list(rank(trained, basis.config.search))
 
 
 def _save(home: Path, basis: Basis, candidate: TrainedCandidate, path: Path | None) -> SavedModel:
@@ -220,37 +177,3 @@ def _save(home: Path, basis: Basis, candidate: TrainedCandidate, path: Path | No
     target = path or home / "models" / basis.config.name / f"{file.sha256[:16]}.onnx"
     write_evidence(evidence_folder(target, file.sha256), basis.dataset, basis.split, fitted_here=True)
     return SavedModel(file=file, path=write_file(file, target))
-
-
-def _run_tags(basis: Basis) -> dict[str, str]:
-    tags = {
-        "hotgate.training": uuid.uuid4().hex,  # what one command made belongs together
-        "hotgate.data_digest": basis.dataset.digest,
-        "mlflow.source.name": "hotgate train",
-        "mlflow.source.type": "LOCAL",
-    }
-    if basis.git_revision:
-        tags |= {"hotgate.git_revision": basis.git_revision, "mlflow.source.git.commit": basis.git_revision[:40]}
-    return tags
-
-
-def logged_parameters(parameters: dict[str, Any], basis: Basis) -> dict[str, Any]:
-    """What a run says of how its model was made: the candidate's own parameters, and all that goes for every one."""
-    config = basis.config
-    return {
-        **parameters,
-        "seed": config.seed,
-        "holdout": config.split.holdout,
-        "balance_draws": config.split.balance_draws,
-        "folds": config.search.folds,
-        "data": config.data.source,
-    }
-
-
-def _logged_metrics(trained: TrainedCandidate) -> dict[str, float]:
-    parts = {"cv": trained.cv.mean, "cv_std": trained.cv.std, "heldout": trained.heldout}
-    return {
-        f"{part}_{key}": value
-        for part, metrics in parts.items()
-        for key, value in msgspec.structs.asdict(metrics).items()
-    }

@@ -74,11 +74,12 @@ def test_stdout_is_the_result_and_stderr_the_progress(first):
     }  # fmt: skip
     assert result["file"].startswith(str(folder / "work" / ".hotgate" / "models"))
     assert done.stderr.splitlines() == [
-        "[0/4] loading and splitting the data",
-        "[1/4] opening MLflow",
-        "[2/4] training logistic",
-        "[3/4] converting logistic",
-        "[4/4] done",
+        "[0/5] loading and splitting the data",
+        "[1/5] opening MLflow",
+        "[2/5] training logistic",
+        "[3/5] fitting and logging logistic",
+        "[4/5] converting logistic",
+        "[5/5] done",
     ]
 
 
@@ -125,6 +126,28 @@ def test_the_table_shows_every_candidate(run):
         assert word in done.stdout
 
 
+@pytest.mark.process
+def test_the_engine_makes_the_same_file(run, trained, tmp_path):
+    """Of two candidates beside each other the same one wins, with the same bytes."""
+    settings = ("search.candidates=[logistic, forest-50x4]", "search.folds=2", "split.balance_draws=100")
+    options = [option for setting in settings for option in ("--set", setting)]
+
+    done = run(cli.train, *options, "--engine", "loky", "--jobs", "2", "--output", tmp_path / "model.onnx")
+
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "model.onnx").read_bytes() == trained.saved.file.data
+
+
+def test_an_engine_without_its_package_is_exit_code_2(run, monkeypatch):
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    done = run(cli.train, *SMALL, "--engine", "dask")
+
+    assert done.exit_code == 2
+    assert "pip install 'hotgate[dask]'" in done.stderr
+
+
 def test_a_parity_failure_is_not_registered(run, home):
     """Exit code 1, rows and distances for the user, nothing in the registry."""
     done = run(cli.train, *SMALL, "--set", "tolerance=1e-12", "--register")
@@ -140,6 +163,8 @@ def test_a_parity_failure_is_not_registered(run, home):
     [
         (["--set", "split.holdout=2"], "holdout must be from 0.05 to 0.5, got 2.0"),
         (["--data", "rows.csv"], "target must name"),
+        (["--cluster", "tcp://127.0.0.1:1"], "needs the engine dask or ray, got none"),
+        (["--engine", "loky", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (["--data", "rows.csv", "--target", "y"], "rows.csv does not exist"),
     ],
 )

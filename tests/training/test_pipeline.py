@@ -115,7 +115,8 @@ def test_a_fresh_clone_registers_one_version(project, tmp_path, client):
     assert run.info.status == "FINISHED"
     assert run.data.tags["hotgate.sha256"] == made["sha256"]
     assert {"heldout_roc_auc", "cv_roc_auc"} <= set(run.data.metrics)
-    assert {"plots", "search.json"} <= {item.path for item in registry.list_artifacts(version.run_id)}
+    logged = {item.path for item in registry.list_artifacts(version.run_id)}
+    assert {"plots", "search.json", "model_card.md", "model_card.json"} <= logged
     folder = Path(download_artifacts(artifact_uri=version.source, dst_path=str(tmp_path / "artifact")))
     assert {ARTIFACT_NAME, HELDOUT, TRAINED, "MLmodel"} <= {item.name for item in folder.iterdir()}
 

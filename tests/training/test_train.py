@@ -37,10 +37,10 @@ def test_candidates_are_ranked_by_cross_validation(trained):
 
 def test_log_loss_ranks_the_lowest_first(trained, tmp_path):
     """The one metric of which less is better."""
-    from training.train import rank
+    from training.search import rank
 
     config = load_config(None, ["search.metric=log_loss"])
-    losses = [one.cv.mean.log_loss for one in rank(list(trained.candidates), config)]
+    losses = [one.cv.mean.log_loss for one in rank(trained.candidates, config.search)]
 
     assert losses == sorted(losses)
 
@@ -163,7 +163,7 @@ def test_a_model_that_onnx_cannot_follow_is_not_made_a_file(home):
     assert run.data.tags["hotgate.parity"] == "fail"
     assert "off by" in run.data.tags["hotgate.reason"]
     assert not list(home.rglob("*.onnx"))
-    assert told[-1] == (3, 4, "converting logistic")
+    assert told[-1] == (4, 5, "converting logistic")
 
 
 def test_a_run_that_raises_ends_as_failed(home):
