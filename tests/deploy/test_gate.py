@@ -239,6 +239,15 @@ def test_the_exit_code_is_the_verdicts(call, world, models, monkeypatch):
     assert call(NAME, world.register(models["good"], evidence=())).exit_code == 3
 
 
+def test_what_was_skipped_is_exit_code_3(call, world, models):
+    """All that was looked at passes; the record, too, is no pass."""
+    result = call(NAME, world.register(models["good"]), "--skip", "p99", "--json")
+    found = {check["name"]: check["outcome"] for check in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 3
+    assert {name for name, outcome in found.items() if outcome != "pass"} == {"p99"}
+    assert read_record(world.keeper().registry.model(NAME).versions[0].tags).outcome == "inconclusive"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
