@@ -10,7 +10,7 @@ import pytest
 
 from training.building import prepare_basis
 from training.config import load_config
-from training.errors import SearchError
+from training.errors import EngineError, SearchError
 from training.resume import Finished
 from training.search import Outcome, search
 from training.space import candidates_of
@@ -76,6 +76,21 @@ def test_a_kill_loses_at_most_the_candidate_that_was_running(basis, outcomes, tm
     assert resumed == outcomes
     assert tried == ["slow", "tree"]
     assert told[0] == (2, 4, "going on after 2 candidates of an interrupted search")
+
+
+def test_an_engine_that_breaks_down_loses_nothing_that_was_finished(basis, outcomes, tmp_path):
+    """What it had answered is kept at once, not at the end."""
+
+    class Breaking:
+        def results(self, function, items, shared):
+            yield from (function(item, shared) for item in items[:2])
+            raise EngineError("a worker died")
+
+    with pytest.raises(EngineError, match="a worker died"):
+        search(candidates_of(basis.config), basis, engine=Breaking(), memory=Finished(tmp_path, basis))
+
+    resumed, tried, _ = _go_on(basis, Finished(tmp_path, basis))
+    assert (resumed, tried) == (outcomes, ["slow", "tree"])
 
 
 def test_a_training_that_went_on_makes_the_same_file(basis, outcomes, home, tmp_path):
