@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import hotgate
 from deploy.gating.settings import GateSettings
 from gateway.alerts import KINDS
 from gateway.metrics import FAMILIES, Metrics
@@ -123,6 +125,24 @@ def test_every_link_between_documents_leads_somewhere():
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", ["deployment", "gate", "guide", "pipeline", "training"])
+def test_every_command_of_a_guide_is_one_that_hotgate_takes(page, tmp_path, monkeypatch):
+    """Parsed, not run, where its files lie: no option that does not exist, no argument too many."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("pipeline/prepared", "pipeline/trained"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("train.yaml", "params.yaml", "FILE"):
+        (tmp_path / file).touch()
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    found = re.findall(r"^(?:[A-Z_]+=\S+ )*(hotgate .*)$", blocks, re.MULTILINE)
+    found += re.findall(r"`(hotgate [^`]* --[^`]*)`", text)
+    for line in found:
+        _, name, *arguments = shlex.split(line, comments=True)
+        hotgate.main.get_command(None, name).make_context(name, arguments)
+    assert found or page == "deployment"
 
 
 def test_the_plain_commands_of_the_readme_exist():
