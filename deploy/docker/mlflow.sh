@@ -10,6 +10,7 @@ client = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
 if "mlflow" not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
     client.create_bucket(Bucket="mlflow")
 PYTHON
+# Not on the command line, which a process list shows.
+export MLFLOW_BACKEND_STORE_URI="postgresql+psycopg2://mlflow:$(cat "$secrets/postgres_password")@${POSTGRES:-postgres}/mlflow"
 exec mlflow server --host "${MLFLOW_HOST:-0.0.0.0}" --port "${MLFLOW_PORT:-5000}" --workers 1 \
-  --serve-artifacts --artifacts-destination s3://mlflow --allowed-hosts 'mlflow:5000,localhost:*,127.0.0.1:*' \
-  --backend-store-uri "postgresql+psycopg2://mlflow:$(cat "$secrets/postgres_password")@${POSTGRES:-postgres}/mlflow"
+  --serve-artifacts --artifacts-destination s3://mlflow --allowed-hosts 'mlflow:5000,localhost:*,127.0.0.1:*'

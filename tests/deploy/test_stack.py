@@ -193,3 +193,14 @@ def test_both_refuse_a_wrong_password(stack):
     assert _query(stack.postgres, "wrong" * 5, "SELECT 1") is None
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         _keys(stack.s3, "wrong" * 5)
+
+
+def test_no_password_is_on_a_command_line(stack):
+    """Of any process on this machine, while all three run."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            lines.append(path.read_bytes().decode(errors="replace"))
+
+    assert any("s3://mlflow" in line for line in lines)
+    assert not [line for line in lines for password in stack.passwords.values() if password in line]
