@@ -19,7 +19,8 @@ RUN /opt/build/bin/uv build --quiet --wheel --no-build-isolation --python /opt/b
     && /opt/build/bin/uv pip install --quiet --no-deps --compile-bytecode --python /opt/hotgate/bin/python /wheel/*.whl
 
 FROM docker.io/library/python:3.11-slim
-# git: DVC and the model file's provenance ask for it
+# git: DVC and the model file's provenance ask for it. Its version is the base image's to say, so that it gets fixes.
+# hadolint ignore=DL3008
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/* \

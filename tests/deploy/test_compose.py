@@ -68,11 +68,13 @@ def test_our_own_services_are_hardened_and_reachable_from_this_machine_only():
 
 
 def test_no_password_stands_in_the_file():
-    """They come from files which git does not keep."""
+    """They come from files which git does not keep and no build is given."""
     text = (DEPLOY / "compose.yaml").read_text()
     assert not re.search(r"(?i)password\w*: (?!/run/secrets|\{file)", text)
     ignored = (DEPLOY / "docker/secrets/.gitignore").read_text().split()
     assert ignored == ["*", "!.gitignore"]
+    context = (DEPLOY.parent / ".dockerignore").read_text().split()
+    assert context.index("deploy/docker/secrets") > context.index("!deploy"), "the last line that matches decides"
 
 
 def test_secrets_are_made_once(tmp_path):
