@@ -175,7 +175,7 @@ def test_what_is_registered_on_postgresql_and_s3_is_served(stack, linear, rows_j
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stack.mlflow)
     registered = register(linear.path, "stacked", home=tmp_path, estimator=linear.estimator)
-    promote(connect(tmp_path), "stacked", registered.version, who="a test", reason="the first")
+    promote(connect(tmp_path), "stacked", registered.version, who="a test", reason="the first", forced=True)
 
     rows = _query(stack.postgres, stack.passwords["postgres_password"], "SELECT name, version FROM model_versions")
     assert rows == [("stacked", 1)]
