@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro images-test soak lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro images-test closed-loop soak lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-micro: setup  ## measure each part of a request's path apart (ARGS=docs/ho
 
 images-test: setup  ## build both images and run them hardened (needs root, buildah, podman, runc and debootstrap; minutes)
 	@HOTGATE_IMAGES=1 $(BIN)/python -m pytest tests/deploy/test_images.py -rP
+
+closed-loop: setup  ## drifted traffic to a better model in Production by itself, over a real alarm's window (up to 12 minutes)
+	@HOTGATE_CLOSED_LOOP=1 $(BIN)/python -m pytest tests/test_closed_loop.py -rP
 
 soak: setup  ## ten million requests, or 20 minutes, against one worker: its memory must stay flat (ARGS=--swaps: with swaps)
 	@$(BIN)/hotgate bench soak $(ARGS)

@@ -59,6 +59,8 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where there is no champion: the least accuracy; 0 to 1."""
     first_log_loss_max: float | None = None
     """Where there is no champion: the largest log loss, in nats; 0 or more."""
+    p99: bool = True
+    """Whether p99 is measured at all; `false`: a verdict on file and answers alone, which says so."""
     p99_ratio_max: float = 1.25
     """How many times the champion's p99 the candidate's may be, at half of the champion's maximum; 0.1 to 100."""
     p99_budget_ms: float | None = None

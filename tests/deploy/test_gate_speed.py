@@ -143,6 +143,13 @@ def test_skipping_is_never_a_pass(hold, champion):
     assert reason(report, "p99") == "left out, as was asked for"
 
 
+def test_who_asks_for_no_p99_gets_a_verdict_without(hold):
+    """A candidate that is too slow passes; the record says that nobody asked."""
+    report = hold(FakeTrack(1.5), p99=False)
+    assert report.outcome == "pass"
+    assert reason(report, "p99") == "not asked for: [gate] p99 is false"
+
+
 def test_the_measurement_ends_with_the_profiles_time(hold):
     """By the clock that the gate is given."""
     clock = itertools.count(0.0, 40.0).__next__
