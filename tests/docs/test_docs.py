@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from deploy.retraining.settings import RetrainSettings
 from gateway.alerts import KINDS
 from gateway.metrics import FAMILIES, Metrics
 from gateway.observe.ops import Operations
@@ -34,7 +35,13 @@ def table(text):
 
 
 @pytest.mark.parametrize(
-    ("section", "kind"), [("gateway", GatewaySettings), ("sync", SyncSettings), ("monitor", MonitorSettings)]
+    ("section", "kind"),
+    [
+        ("gateway", GatewaySettings),
+        ("sync", SyncSettings),
+        ("monitor", MonitorSettings),
+        ("retrain", RetrainSettings),
+    ],
 )
 def test_every_setting_is_documented_with_its_default(section, kind):
     """Names and defaults, in order."""
