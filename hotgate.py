@@ -42,6 +42,7 @@ COMMANDS = {
     "train": ("training.cli", "train"),
     "unpublish": ("gateway.cli", "unpublish"),
     "verify": ("converters.cli", "verify"),
+    "watch": ("deploy.retrain_cli", "watch"),
 }
 
 
@@ -183,6 +184,7 @@ SUMMARIES = {
     "train": "Train, compare and log candidates; convert the best one.",
     "unpublish": "Take a model out of the store.",
     "verify": "Check a model file as the gateway would.",
+    "watch": "Follow the gateway's alerts, and answer each as retrain does.",
 }
 
 

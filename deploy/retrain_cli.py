@@ -1,9 +1,10 @@
-"""`hotgate retrain`."""
+"""`hotgate retrain` and `watch`."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from deploy.retraining.retrainer import Result, Retrainer
+    from deploy.retraining.settings import RetrainSettings
     from gateway.alerts import Alert
 
-__all__ = ["EXIT_CODES", "retrain"]
+__all__ = ["EXIT_CODES", "retrain", "watch"]
 
 EXIT_CODES = {"promoted": 0, "passed": 0, "failed": 1, "no_improvement": 3, "inconclusive": 3, "braked": 5}
 
@@ -66,7 +68,7 @@ def retrain(
         raise click.UsageError("give one of --alert FILE, --from-github FILE and --release BREACH")
     from deploy.retraining.state import BusyError, StateError
 
-    retrainer = _retrainer()
+    retrainer = _retrainer(_settings())
     signal.signal(signal.SIGTERM, _leave)
     try:
         if released is not None:
@@ -81,14 +83,50 @@ def retrain(
     sys.exit(EXIT_CODES[result.outcome])
 
 
-def _retrainer() -> Retrainer:
-    from deploy.retraining.commands import Commands
-    from deploy.retraining.retrainer import Retrainer
+@click.command()
+@click.option("--once", is_flag=True, help="Look once and end, as a timer would have it.")
+@click.option("--json", "as_json", is_flag=True, help="Print each decision as a line of JSON.")
+def watch(*, once: bool, as_json: bool) -> None:
+    """Follow the gateway's alerts, and answer each as retrain does.
+
+    Reads monitor/alerts.jsonl in the home, every [retrain] poll_s. What a brake holds is answered once the brake lets
+    go, if it still fires then. Nothing is answered twice over a restart, and what was broken off is finished first.
+
+    Ends on SIGTERM or Ctrl-C, with exit code 0; a step that runs is told to end, and is done again at the next start.
+    2: a setting is wrong. 4: what was tried before cannot be read or kept.
+    """
+    from deploy.retraining.follow import follow
+    from deploy.retraining.state import StateError
+
+    settings = _settings()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    never = threading.Event()
+    try:
+        follow(
+            hotgate.home() / "monitor" / "alerts.jsonl",
+            _retrainer(settings),
+            tell=lambda result: click.echo(msgspec.json.encode(result) if as_json else _words(result)),
+            complain=lambda text: click.echo(text, err=True),
+            wait=lambda: once or never.wait(settings.poll_s),
+        )
+    except StateError as error:
+        raise StateFailedError(str(error)) from None
+
+
+def _settings() -> RetrainSettings:
     from deploy.retraining.settings import RetrainSettings
 
     settings = hotgate.load_settings("retrain", RetrainSettings)
     if not Path(settings.project).is_dir():
         raise hotgate.SettingsError(f"[retrain] project must be a folder, not {settings.project!r}")
+    return settings
+
+
+def _retrainer(settings: RetrainSettings) -> Retrainer:
+    from deploy.retraining.commands import Commands
+    from deploy.retraining.retrainer import Retrainer
+
     home = hotgate.home()
     steps = partial(Commands, settings, home)
     return Retrainer(home / "retrain", steps, settings, say=lambda text: click.echo(text, err=True))

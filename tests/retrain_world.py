@@ -79,7 +79,7 @@ class World:
 
     def judge(self, candidate: Candidate) -> Verdict:
         self._step("judge")
-        check = Check(name="auc", outcome=self.verdict, reason="0.91 against 0.90")
+        check = Check(name="auc", outcome=self.verdict, reason="0.91 | 0.90")
         return Verdict(outcome=self.verdict, champion="1", checks=(check,))
 
     def was_promoted(self, candidate: Candidate, reason: str) -> bool:

@@ -20,7 +20,7 @@ __all__ = ["Brake", "brake", "quarantined"]
 DAY_S: Final = 86_400.0
 
 BrakeName: TypeAlias = Literal[
-    "state", "silenced", "model", "kind", "severity", "breach", "cool_down", "budget", "busy"
+    "state", "silenced", "model", "kind", "severity", "breach", "cool_down", "budget", "superseded", "busy"
 ]
 
 
@@ -40,7 +40,12 @@ def brake(alert: Alert, state: State, settings: RetrainSettings, now: float) -> 
         settings: how hard they brake.
         now: Unix time. If the clock was set back, attempts in its future hold too.
     """
-    return _unfit(alert, settings) or _tried(alert, state) or _soon(alert, state, settings, now)
+    return (
+        _unfit(alert, settings)
+        or _tried(alert, state)
+        or _soon(alert, state, settings, now)
+        or _superseded(alert, state)
+    )
 
 
 def quarantined(candidate: Candidate, state: State) -> Attempt | None:
@@ -95,6 +100,19 @@ def _soon(alert: Alert, state: State, settings: RetrainSettings, now: float) -> 
     if len(begins) >= settings.daily_max:
         free_at = begins[-settings.daily_max] + DAY_S
         return Brake(name="budget", why=f"{len(begins)} attempts within 24 hours; the next is free at {_time(free_at)}")
+    return None
+
+
+def _superseded(alert: Alert, state: State) -> Brake | None:
+    """A breach of a version in whose place another was promoted: it still fires for up to a day."""
+    for attempt in state.attempts:
+        made = attempt.candidate
+        if attempt.outcome != "promoted" or attempt.released or made is None:
+            continue
+        other = made.name == alert.model and made.sha256 != alert.sha256
+        if other and alert.started_at < (attempt.ended_at or 0.0):
+            why = f"it is about version {alert.version}; version {made.version} was promoted since it began"
+            return Brake(name="superseded", why=why)
     return None
 
 

@@ -31,7 +31,7 @@ def test_a_breach_is_answered_by_a_promoted_version(world):
     assert world.promotions == [("2", "retrained on alert b1 at 2027-01-15T08:00:00+00:00")]
     text = Path(result.report).read_text()
     assert text.startswith("# Retraining m: promoted\n")
-    assert "| auc | pass | 0.91 against 0.90 |" in text
+    assert "| auc | pass | 0.91   0.90 |" in text
     assert "firing: critical data drift of m version 1" in text
     assert "hotgate rollback m" in text
 
@@ -44,12 +44,13 @@ def test_a_breach_is_answered_by_a_promoted_version(world):
         ({"kind": "data_quality"}, "kind"),
         ({"kind": "ops", "model": ""}, "model"),
         ({"model": "other"}, "model"),
+        ({"model": ""}, "model"),
         ({"severity": "warning"}, "severity"),
     ],
 )
 def test_an_alert_that_training_does_not_answer_is_held(tmp_path, changes, name):
     """And leaves no trace."""
-    world = World(tmp_path / "retrain", models=("m", "m2"), severity="critical")
+    world = World(tmp_path / "retrain", models=("m*", ""), severity="critical")
     result = world.handle(**changes)
     assert (result.outcome, result.brake) == ("braked", name)
     assert world.did == []
@@ -149,6 +150,28 @@ def test_released_data_is_judged_again(world):
     assert world.handle("b2").outcome == "promoted"
     (freed, _) = StateFile(world.folder / "state.json").read().attempts
     assert freed.released == "ann: the gate was too strict"
+
+
+def test_what_was_known_is_in_the_report_of_a_step_that_failed(world):
+    """The version, and what the gate said of it."""
+    world.fail_at = "promote"
+    text = Path(world.handle().report).read_text()
+    assert "- Made: version 2 of m, sha256 `new`" in text
+    assert "| auc | pass |" in text
+
+
+def test_a_breach_of_a_version_that_was_replaced_is_not_answered(world):
+    """Score drift beside data drift: both are the old version's; what begins later, or of another model, counts."""
+    world.handle("b1")
+    world.now += 7 * HOUR
+    held = world.handle("b2", kind="score_drift")
+    assert (held.brake, held.why) == (
+        "superseded",
+        "it is about version 1; version 2 was promoted since it began",
+    )
+    world.data = "newer"
+    assert world.handle("b3", model="other").outcome == "promoted"
+    assert world.handle("b4", started_at=world.now).outcome == "promoted"
 
 
 def test_the_file_that_serves_is_no_improvement_on_itself(world):
@@ -265,7 +288,7 @@ def test_brakes_hold_over_any_sequence_of_alerts(tmp_path_factory, events, daily
         world.now += hours * HOUR
         world.data = f"data of {world.now}"
         try:
-            world.handle(breach, model=model)
+            world.handle(breach, model=model, started_at=world.now)
         except Killed:
             continue
     world.kill_at = ""
