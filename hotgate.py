@@ -36,6 +36,7 @@ COMMANDS = {
     "promote": ("deploy.cli", "promote"),
     "register": ("training.cli", "register"),
     "release": ("gateway.cli", "release"),
+    "retrain": ("deploy.retrain_cli", "retrain"),
     "rollback": ("deploy.cli", "rollback"),
     "serve": ("gateway.cli", "serve"),
     "silence": ("gateway.cli", "silence"),
@@ -43,6 +44,7 @@ COMMANDS = {
     "train": ("training.cli", "train"),
     "unpublish": ("gateway.cli", "unpublish"),
     "verify": ("converters.cli", "verify"),
+    "watch": ("deploy.retrain_cli", "watch"),
 }
 
 
@@ -178,6 +180,7 @@ SUMMARIES = {
     "promote": "Move a model version into a stage.",
     "register": "Register a model file as a new version.",
     "release": "Lift the quarantine of a model version.",
+    "retrain": "Answer an alert with a better version, if there is one.",
     "rollback": "Put the version back that served before.",
     "serve": "Serve the models of the registry, or model files, over HTTP.",
     "silence": "Have nobody told of alerts of the model NAME for a while.",
@@ -185,6 +188,7 @@ SUMMARIES = {
     "train": "Train, compare and log candidates; convert the best one.",
     "unpublish": "Take a model out of the store.",
     "verify": "Check a model file as the gateway would.",
+    "watch": "Follow the gateway's alerts, and answer each as retrain does.",
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import hotgate
 from deploy.gating.settings import GateSettings
+from deploy.retraining.settings import RetrainSettings
 from gateway.alerts import KINDS
 from gateway.metrics import FAMILIES, Metrics
 from gateway.observe.ops import Operations
@@ -38,7 +39,13 @@ def table(text):
 
 @pytest.mark.parametrize(
     ("section", "kind"),
-    [("gateway", GatewaySettings), ("sync", SyncSettings), ("gate", GateSettings), ("monitor", MonitorSettings)],
+    [
+        ("gateway", GatewaySettings),
+        ("sync", SyncSettings),
+        ("gate", GateSettings),
+        ("monitor", MonitorSettings),
+        ("retrain", RetrainSettings),
+    ],
 )
 def test_every_setting_is_documented_with_its_default(section, kind):
     """Names and defaults, in order."""

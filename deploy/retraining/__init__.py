@@ -1,0 +1,1 @@
+"""From an alert to a better version: the brakes, the steps, and what is kept of every attempt."""
