@@ -18,6 +18,7 @@ import msgspec
 
 from deploy.retraining.base import StepError
 from deploy.retraining.state import Candidate, Verdict
+from gateway.sync.decision import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,14 +35,6 @@ _TAIL_LINES: Final = 8
 """Of what a failed command said, for the report."""
 _STOP_S: Final = 30.0
 """How long a command may take to end when it is told to."""
-
-
-class _Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What `hotgate history` tells of one."""
-
-    action: str
-    after: str
-    why: str
 
 
 class Commands:
@@ -95,7 +88,7 @@ class Commands:
     def was_promoted(self, candidate: Candidate, reason: str) -> bool:
         """By `hotgate history`: a decision outlives a later rollback, which is not to be undone."""
         _, printed = self._run([*self._hotgate, "history", candidate.name, "--json"])
-        decisions = _last(printed, list[_Decision], "hotgate history")
+        decisions = _last(printed, list[Decision], "hotgate history")
         return any(one.after == candidate.version and one.why == reason for one in decisions if one.action == "promote")
 
     def promote(self, candidate: Candidate, reason: str) -> None:

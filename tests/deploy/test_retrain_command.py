@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from deploy.retraining.commands import Commands
 from deploy.retraining.retrainer import Retrainer
 from deploy.retraining.settings import RetrainSettings
 from deploy.retraining.state import Candidate, StateFile
+from gateway.sync.decision import Decision
 from hotgate import main
 
 CANDIDATE = Candidate(name="m", version="2", sha256="new")
@@ -40,6 +42,21 @@ if text == "hang":
 print("chatter\\n" + text)
 sys.exit(code)
 """
+
+
+def decided(**changes: str) -> str:
+    """What `hotgate history --json` prints."""
+    given = {
+        "who": "x",
+        "when": datetime.now(UTC),
+        "action": "promote",
+        "target": "stage:Production",
+        "before": "1",
+        "after": "2",
+        "verdict": "gate: pass",
+        "sha256": "new",
+    }
+    return msgspec.json.encode([Decision(**{**given, **changes})]).decode()
 
 
 class Programs:
@@ -133,14 +150,9 @@ def test_the_steps_are_what_a_person_would_type(commands, programs, project, tmp
 
 def test_what_was_promoted_is_told_by_its_reason(commands, programs):
     """Not by the version alone, and not by a rollback to it."""
-    decision = {"action": "promote", "after": "2", "why": "why", "who": "x"}
-    for changes, there in (
-        ({}, True),
-        ({"after": "3"}, False),
-        ({"why": "by hand"}, False),
-        ({"action": "rollback"}, False),
-    ):
-        programs.answer(history=[0, json.dumps([{**decision, **changes}])])
+    cases = (({}, True), ({"after": "3"}, False), ({"why": "by hand"}, False), ({"action": "rollback"}, False))
+    for changes, there in cases:
+        programs.answer(history=[0, decided(**{"why": "why", **changes})])
         assert commands.was_promoted(CANDIDATE, "why") is there
 
 
@@ -234,7 +246,7 @@ def test_after_kill_9_its_step_holds_the_lock_and_the_next_run_goes_on(programs,
     assert attempt.outcome is None
     if step == "promote":  # it came through before it died
         reason = programs.calls[-1][0][programs.calls[-1][0].index("--reason") + 1]
-        programs.answer(history=[0, json.dumps([{"action": "promote", "after": "2", "why": reason}])])
+        programs.answer(history=[0, decided(why=reason)])
     programs.answer(**{step: [0, json.dumps({"outcome": "pass"})]})
     before = len(programs.called)
     assert retrainer.handle(alert()).outcome == "promoted"
