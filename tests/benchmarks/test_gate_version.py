@@ -55,9 +55,10 @@ def test_a_forest_fifty_times_as_large_fails(forests, tmp_path, gone):
     with gateways(tmp_path / "track", large, small, ROWS, SHORT, say=lambda _text: None) as track:
         (check,) = race(track, GateSettings(), PLAN, first=False, more=lambda _text: True)
         running = descendants(os.getpid())
-    assert check.outcome == "fail", check.reason
     assert len(running) >= 4  # two gateways, each with a worker
     assert gone(running)
+    _sure(check)
+    assert check.outcome == "fail", check.reason
 
 
 def test_a_first_model_keeps_a_generous_budget(forests, tmp_path):
@@ -65,4 +66,11 @@ def test_a_first_model_keeps_a_generous_budget(forests, tmp_path):
     small, _ = forests
     with gateways(tmp_path / "track", small, None, ROWS, SHORT, say=lambda _text: None) as track:
         (check,) = race(track, GateSettings(p99_budget_ms=2000.0), PLAN, first=True, more=lambda _text: True)
+    _sure(check)
     assert (check.name, check.outcome) == ("p99_budget", "pass"), check.reason
+
+
+def _sure(check):
+    """A machine that is too busy for the generator's schedule decides nothing, here as in the gate."""
+    if check.outcome == "inconclusive" and " void" in check.reason:
+        pytest.skip(f"this machine cannot tell: {check.reason}")
