@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
+LONGEST := tests/test_loop.py tests/training/test_pipeline.py tests/monitoring/test_verdict.py tests/training/test_cli.py
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
@@ -29,12 +30,13 @@ $(VENV)/.complete: requirements/all.txt requirements/setup.txt pyproject.toml
 demo: setup  ## train, register, promote and serve a model on 127.0.0.1:8000 (PORT= changes it, DEMO_ONCE=1 stops)
 	@$(BIN)/hotgate demo --port $(PORT) $(if $(DEMO_ONCE),--once)
 
-# Measurements want the machine to themselves: their tests come last, one at a time.
+# Measurements want the machine to themselves: their tests come last, one at a time. The longest files come first, so that
+# neither of the two processes ends long before the other.
 test: setup  ## run every test, or those that ARGS names
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not measures'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not measures' $(LONGEST) tests
 	@$(BIN)/python -m pytest -m measures tests/benchmarks
 endif
 

@@ -144,6 +144,7 @@ def project(tmp_path, hotgate):
 def test_the_loop_closes_and_loses_no_request(project, hotgate, tmp_path):
     """From the first drifted row to a version of the new world, without a hand."""
     with serving(tmp_path, "--workers", "2", env=hotgate.environ) as server:
+        wait_until(lambda: b"\nhotgate_workers_ready 2" in server.request("GET", "/metrics")[2], what="both workers")
         caller = _Caller(server.port)
         begun = time.monotonic()
         caller.start()
