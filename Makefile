@@ -31,12 +31,12 @@ demo: setup  ## train, register, promote and serve a model on 127.0.0.1:8000 (PO
 	@$(BIN)/hotgate demo --port $(PORT) $(if $(DEMO_ONCE),--once)
 
 # Measurements want the machine to themselves: their tests come last, one at a time. The longest files come first, so that
-# no process ends long before the others; three on two cores, because many tests wait.
+# neither of the two processes ends long before the other.
 test: setup  ## run every test, or those that ARGS names
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not measures' $(LONGEST) tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not measures' $(LONGEST) tests
 	@$(BIN)/python -m pytest -m measures tests/benchmarks
 endif
 

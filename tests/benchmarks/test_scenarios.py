@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 import numpy as np
 import pytest
@@ -31,6 +33,8 @@ from benchmarks.scenarios.report import Report
 
 needs_two_cores = pytest.mark.skipif(len(cores()) < 2, reason="one core for the servers, one for the generator")
 
+MINUTES = {"garbage", "models", "monitoring"}
+LONG = pytest.mark.skipif("HOTGATE_LONG" not in os.environ, reason="half a minute and more: HOTGATE_LONG=1 make test")
 TINY = ScenarioPlan(
     block_s=0.2,
     warmup_s=0.05,
@@ -84,7 +88,7 @@ def part(p99_us: float | None, failed: int = 0) -> Slice:
 
 @pytest.mark.process
 @needs_two_cores
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG) if name in MINUTES else name for name in NAMES])
 def test_scenario_runs_on_real_servers(tmp_path, name):
     """Figures come of it, they survive JSON, their report is square tables and words, and pictures are drawn."""
     scenario = find(name)
