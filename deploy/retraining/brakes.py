@@ -86,7 +86,9 @@ def _tried(alert: Alert, state: State) -> Brake | None:
             if attempt.released:
                 return None
             why = f"it was tried at {_time(attempt.started_at)}: {attempt.outcome}; {attempt.report} tells"
-            return Brake(name="breach", why=f"{why}; hotgate retrain --release {alert.id} lets it be tried again")
+            return Brake(
+                name="breach", why=f"{why}; hotgate retrain --release {alert.id} --reason TEXT lets it be tried again"
+            )
     return None
 
 

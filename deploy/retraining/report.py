@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render", "write_report"]
 
-_AGAIN: Final = "This breach is not answered again until `hotgate retrain --release {breach}`."
+_AGAIN: Final = "This breach is not answered again until `hotgate retrain --release {breach} --reason TEXT`."
 _NEXT: Final = {
     "promoted": "Nothing. `hotgate rollback {name}` puts the version back that served before.",
     "passed": "Promote it, or leave it: `hotgate promote {name} {version}`.",

@@ -169,7 +169,7 @@ class Retrainer:
         known = quarantined(candidate, self._file.read()) if attempt.verdict is None else None
         if known is not None:
             why = f"the data has not changed: the pipeline makes the file that the gate refused before ({known.report})"
-            release = f"hotgate retrain --release {known.alert.id} lets it be judged again"
+            release = f"hotgate retrain --release {known.alert.id} --reason TEXT lets it be judged again"
             return attempt, "no_improvement", f"{why}; {release}"
         verdict = attempt.verdict
         if verdict is None:

@@ -132,7 +132,9 @@ def test_data_that_was_no_improvement_is_not_judged_again_until_it_changes(world
     second = world.handle("b2")
     assert second.outcome == "no_improvement"
     assert first.report in second.why
-    assert "--release b1" in second.why
+    assert "--release b1 --reason TEXT" in second.why  # as the command takes it
+    assert "--release b1 --reason TEXT" in Path(first.report).read_text()
+    assert "--release b1 --reason TEXT" in world.handle("b1").why
     assert world.did.count("judge") == 1
     world.now += 7 * HOUR
     world.data, world.verdict = "newer", "pass"
