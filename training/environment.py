@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["prepare"]
+__all__ = ["for_commands", "prepare"]
 
 
 def prepare(home: Path) -> None:
@@ -23,3 +21,14 @@ def prepare(home: Path) -> None:
         "MPLCONFIGDIR": str(home / "cache" / "matplotlib"),
     }.items():
         os.environ.setdefault(key, value)
+
+
+def for_commands(home: Path) -> dict[str, str]:
+    """For DVC, its stages and what else stands in a project: they find this very hotgate, and write nowhere else."""
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "HOTGATE_HOME": str(home),
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": os.environ.get("DVC_SITE_CACHE_DIR", str(home / "cache" / "dvc")),
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,11 @@ import msgspec
 
 from training.card import make_card
 from training.config import load_config
+from training.environment import for_commands
 from training.errors import ConfigError, PipelineError
 from training.prepared import read_prepared
 from training.registering import find_run, register
-from training.runs import draw, log_card, logged_parameters
+from training.runs import Fitted, log_card, log_trained, run_tags
 from training.stages import load_estimator, read_evaluation, read_trained_folder
 from training.tracking import Tracker, connect, mapped
 
@@ -51,7 +51,7 @@ def reproduce(project: Path, home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro"],
         cwd=project,
-        env=_environment(home),
+        env=for_commands(home),
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),
         check=False,
@@ -77,40 +77,43 @@ def register_stages(project: Path, home: Path) -> tuple[RegisteredVersion, Path]
     file = project / FILE
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; run dvc repro")
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    data = file.read_bytes()
     client = connect(home)
     with mapped(home):
-        run_id = find_run(client, sha256)
+        run_id = find_run(client, hashlib.sha256(data).hexdigest())
     version = register(
         file,
         config.name,
         home=home,
-        run_id=run_id or _log(config, project, home, sha256),
+        run_id=run_id or _log(config, project, home, data),
         evidence=project / PREPARED,
     )
     return version, file
 
 
-def _log(config: TrainConfig, project: Path, home: Path, sha256: str) -> str:
-    """Log a run from the stages' files; returns its id."""
-    basis = read_prepared(project / PREPARED, config)
+def _log(config: TrainConfig, project: Path, home: Path, data: bytes) -> str:
+    """Log a run from the stages' files and the model file's bytes; returns its id."""
+    from converters.modelfile import read_metadata
+    from converters.session import open_session, properties_of
+
+    sha256 = hashlib.sha256(data).hexdigest()
+    provenance = read_metadata(properties_of(open_session(data))).provenance
+    basis = read_prepared(project / PREPARED, config, git_revision=provenance.git_revision)
     trained, evaluation = read_trained_folder(project / TRAINED), read_evaluation(project / EVALUATION)
-    estimator, best = load_estimator(project / TRAINED), trained.best
-    parts = {"cv": best.cv.mean, "cv_std": best.cv.std, "heldout": evaluation.heldout}
-    metrics = {f"{part}_{key}": value for part, one in parts.items() for key, value in msgspec.to_builtins(one).items()}
-    tags = {"hotgate.data_digest": basis.dataset.digest, "mlflow.source.name": "hotgate pipeline"}
-    with Tracker(home, config.experiment, tags=tags).run(best.name) as run:
-        run.values(parameters=logged_parameters(best.parameters, basis), metrics=metrics, tags={})
-        run.dataset(basis.dataset)
-        run.model(estimator, basis.dataset)
+    best = trained.best
+    fitted = Fitted(
+        name=best.name,
+        parameters=best.parameters,
+        estimator=load_estimator(project / TRAINED),
+        cv=best.cv,
+        heldout=evaluation.heldout,
+    )
+    with Tracker(home, config.experiment, tags=run_tags(basis, "hotgate pipeline")).run(best.name) as run:
+        log_trained(fitted, basis, run)
         run.json(msgspec.to_builtins(trained), "search.json")
-        pictures, shares = draw(estimator, best.name, basis)
-        if shares:
-            run.json(shares, "feature_importances.json")
-        run.pictures(pictures)
         card = make_card(
             basis,
-            estimator,
+            fitted.estimator,
             best.parameters,
             sha256=sha256,
             cv=best.cv,
@@ -122,14 +125,3 @@ def _log(config: TrainConfig, project: Path, home: Path, sha256: str) -> str:
         # last: a run that broke off half-way is not taken for this file's
         run.tag({"hotgate.best": "true", "hotgate.parity": "pass", "hotgate.sha256": sha256})
     return run.run_id
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """Of DVC: the stages find this very hotgate, and nothing is written outside project and home."""
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
-        "HOTGATE_HOME": str(home),
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": os.environ.get("DVC_SITE_CACHE_DIR", str(home / "cache" / "dvc")),
-    }

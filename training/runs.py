@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from training.search import Outcome
     from training.tracking import RunLog
 
-__all__ = ["TrainedCandidate", "draw", "fit", "log_card", "log_outcome", "log_trained", "logged_parameters", "run_tags"]
+__all__ = ["Fitted", "TrainedCandidate", "draw", "fit", "log_card", "log_outcome", "log_trained", "run_tags"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedCandidate:
-    """One candidate, fitted on the training rows."""
+class Fitted:
+    """An estimator that was fitted on the training rows."""
 
-    candidate: Candidate
+    name: str
+    """The candidate's."""
+    parameters: dict[str, Any]
+    """What the model file's provenance says of how it was made."""
     estimator: Any
     cv: CrossValidation
     heldout: Metrics
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedCandidate(Fitted):
+    """One candidate of a training, fitted."""
+
+    candidate: Candidate
     run_id: str
-
-    @property
-    def name(self) -> str:
-        """The candidate's name."""
-        return self.candidate.name
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What the model file's provenance says of how it was made."""
-        return self.candidate.described
 
 
 def fit(candidate: Candidate, cv: CrossValidation, basis: Basis, run_id: str = "") -> TrainedCandidate:
@@ -49,13 +49,21 @@ def fit(candidate: Candidate, cv: CrossValidation, basis: Basis, run_id: str = "
     with threadpool_limits(1):  # as in the search: several threads would show in the last bits
         estimator = candidate.build(basis.config.seed).fit(dataset.rows[split.train], dataset.y[split.train])
         heldout = measure(dataset.codes[split.heldout], estimator.predict_proba(dataset.rows[split.heldout]))
-    return TrainedCandidate(candidate=candidate, estimator=estimator, cv=cv, heldout=heldout, run_id=run_id)
+    return TrainedCandidate(
+        name=candidate.name,
+        parameters=candidate.described,
+        estimator=estimator,
+        cv=cv,
+        heldout=heldout,
+        candidate=candidate,
+        run_id=run_id,
+    )
 
 
-def log_trained(trained: TrainedCandidate, basis: Basis, run: RunLog) -> None:
-    """Log all of a fitted candidate: parameters, metrics, data, model, importances and pictures."""
+def log_trained(trained: Fitted, basis: Basis, run: RunLog) -> None:
+    """Log all of a fitted estimator: parameters, metrics, data, model, importances and pictures."""
     metrics = {**_folds(trained.cv), **_metrics("heldout", trained.heldout)}
-    run.values(parameters=logged_parameters(trained.parameters, basis), metrics=metrics, tags={})
+    run.values(parameters=_logged_parameters(trained.parameters, basis), metrics=metrics, tags={})
     run.dataset(basis.dataset)
     run.model(trained.estimator, basis.dataset)
     pictures, shares = draw(trained.estimator, trained.name, basis)
@@ -74,7 +82,7 @@ def log_card(card: ModelCard, run: RunLog) -> None:
 def log_outcome(outcome: Outcome, basis: Basis, run: RunLog) -> None:
     """Log a candidate that is not fitted on all rows: it was not among the best, or failed."""
     metrics = {} if outcome.cv is None else _folds(outcome.cv)
-    run.values(parameters=logged_parameters(outcome.candidate.described, basis), metrics=metrics, tags={})
+    run.values(parameters=_logged_parameters(outcome.candidate.described, basis), metrics=metrics, tags={})
     if outcome.error is not None:
         run.failed(outcome.error)
 
@@ -95,12 +103,12 @@ def draw(estimator: Any, name: str, basis: Basis) -> tuple[dict[str, bytes], dic
     return pictures, shares
 
 
-def run_tags(basis: Basis) -> dict[str, str]:
-    """Tags of every run of one training."""
+def run_tags(basis: Basis, source: str) -> dict[str, str]:
+    """Tags of every run of one training, by the command that makes them."""
     tags = {
         "hotgate.training": uuid.uuid4().hex,  # what one command made belongs together
         "hotgate.data_digest": basis.dataset.digest,
-        "mlflow.source.name": "hotgate train",
+        "mlflow.source.name": source,
         "mlflow.source.type": "LOCAL",
     }
     if basis.git_revision:
@@ -108,7 +116,7 @@ def run_tags(basis: Basis) -> dict[str, str]:
     return tags
 
 
-def logged_parameters(parameters: dict[str, Any], basis: Basis) -> dict[str, Any]:
+def _logged_parameters(parameters: dict[str, Any], basis: Basis) -> dict[str, Any]:
     """What a run says of how its model was made: the candidate's own parameters, and all that goes for every one."""
     config = basis.config
     return {

@@ -122,7 +122,7 @@ def train(
     basis = prepare_basis(config)
     demand_valid(basis.dataset, basis.split, config.validation)
     progress(1, steps, "opening MLflow")
-    tracker = Tracker(home, config.experiment, tags=run_tags(basis))
+    tracker = Tracker(home, config.experiment, tags=run_tags(basis, "hotgate train"))
     finished = Finished(home / "search", basis)
     outcomes = search(
         candidates, basis, lambda done, _, text: progress(done + 2, steps, text), engine=engine, memory=finished

@@ -19,6 +19,7 @@ import msgspec
 from deploy.retraining.base import StepError
 from deploy.retraining.state import Candidate, Verdict
 from gateway.sync.decision import Decision
+from training.environment import for_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ class Commands:
         with tempfile.TemporaryFile() as output:
             try:
                 process = subprocess.Popen(
-                    words, cwd=cwd, env=self._environment(), stdin=subprocess.DEVNULL, stdout=output,
+                    words, cwd=cwd, env=for_commands(self._home), stdin=subprocess.DEVNULL, stdout=output,
                     stderr=subprocess.PIPE, start_new_session=True, pass_fds=(self._lock,), text=True, errors="replace",
                 )  # fmt: skip
             except OSError as error:
@@ -125,11 +126,6 @@ class Commands:
                 )
             output.seek(0)
             return code, output.read()
-
-    def _environment(self) -> dict[str, str]:
-        """Commands find this very hotgate and the DVC beside it, and the same home from any folder."""
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-        return {**os.environ, "PATH": path, "HOTGATE_HOME": str(self._home), "DVC_NO_ANALYTICS": "1"}
 
 
 @contextlib.contextmanager

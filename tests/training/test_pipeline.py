@@ -117,6 +117,10 @@ def test_a_fresh_clone_registers_one_version(project, tmp_path, client):
     assert {"heldout_roc_auc", "cv_roc_auc"} <= set(run.data.metrics)
     logged = {item.path for item in registry.list_artifacts(version.run_id)}
     assert {"plots", "search.json", "model_card.md", "model_card.json"} <= logged
+    commit = project.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    assert run.data.tags["hotgate.git_revision"] == commit
+    card = registry.download_artifacts(version.run_id, "model_card.json", str(tmp_path))
+    assert json.loads(Path(card).read_text())["git_revision"] == commit
     folder = Path(download_artifacts(artifact_uri=version.source, dst_path=str(tmp_path / "artifact")))
     assert {ARTIFACT_NAME, HELDOUT, TRAINED, "MLmodel"} <= {item.name for item in folder.iterdir()}
 
