@@ -15,6 +15,7 @@ from training.config import DataConfig
 from training.data import Dataset, load_dataset
 from training.errors import DataError
 from training.evidence import hash_rows
+from training.files import write_whole
 from training.split import Split, balanced_split
 
 if TYPE_CHECKING:
@@ -101,14 +102,7 @@ def build_file(basis: Basis, estimator: Any, parameters: dict[str, Any]) -> Mode
 
 def write_file(file: ModelFile, path: Path) -> Path:
     """Write a model file so that no one ever sees half of it; returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(file.data)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return write_whole(path, file.data)
 
 
 def git_revision(paths: Sequence[str] = ()) -> str | None:

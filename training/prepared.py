@@ -18,6 +18,7 @@ from training.config import DataConfig, SplitConfig
 from training.data import Dataset, Kind, load_dataset
 from training.errors import DataError
 from training.evidence import write_evidence
+from training.files import read_json, write_json
 from training.split import Split
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def write_prepared(basis: Basis, report: ValidationReport, folder: Path) -> Path
         max_psi=split.max_psi,
         max_ks=split.max_ks,
     )
-    for name, value in ((_VALIDATION, report), (_MEANING, meaning)):
-        (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    write_json(folder / _VALIDATION, report)
+    write_json(folder / _MEANING, meaning)
     return folder
 
 
@@ -87,7 +88,7 @@ def read_prepared(folder: Path, config: TrainConfig, *, git_revision: str | None
     Raises:
         DataError: the folder is damaged, or was prepared with other settings.
     """
-    meaning = _read_meaning(folder)
+    meaning = read_json(folder / _MEANING, _Prepared, "hotgate prepare")
     # where the data stands is found when it is prepared, not configured
     data = msgspec.structs.replace(config.data, revision=meaning.data.revision)
     for key, wanted in (("data", data), ("split", config.split), ("seed", config.seed)):
@@ -115,16 +116,6 @@ def data_revision(source: str) -> str | None:
         return f"md5:{out['md5']}"
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
         raise DataError(f"{path} is no file of DVC's: {error}; run dvc add {source}") from error
-
-
-def _read_meaning(folder: Path) -> _Prepared:
-    path = folder / _MEANING
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Prepared)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; run hotgate prepare") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is damaged: {error}; run hotgate prepare") from error
 
 
 def _write_rows(dataset: Dataset, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import msgspec
 
 from training.errors import SearchError
 from training.evaluate import CrossValidation
+from training.files import write_whole
 from training.search import Outcome
 
 if TYPE_CHECKING:
@@ -68,16 +68,10 @@ class Finished:
         if outcome.cv is None:
             return
         path = self._path(outcome.candidate)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(msgspec.json.encode(outcome.cv))
-            beside.replace(path)
+            write_whole(path, msgspec.json.encode(outcome.cv))
         except OSError as error:
             raise SearchError(f"{path} cannot be written: {error.strerror}; mend that and run this again") from error
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
 
     def forget(self, outcomes: tuple[Outcome, ...]) -> None:
         """Remove what was kept of a search that is over."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from training.engine import IN_TURN, Engine
 from training.environment import prepare as prepare_environment
 from training.errors import DataError
 from training.evaluate import CrossValidation, Metrics, measure
+from training.files import read_json, write_json
 from training.prepared import data_revision, read_prepared, write_prepared
 from training.resume import Finished
 from training.runs import draw, fit
@@ -43,8 +44,6 @@ __all__ = [
     "read_trained_folder",
     "train_prepared",
 ]
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 _ESTIMATOR, _TRAINED, _METRICS = "estimator.skops", "trained.json", "metrics.json"
 
@@ -139,7 +138,7 @@ def train_prepared(
 
     into.mkdir(parents=True, exist_ok=True)
     skops.io.dump(estimator, into / _ESTIMATOR)
-    _write_json(trained, into / _TRAINED)
+    write_json(into / _TRAINED, trained)
     if finished is not None:
         finished.forget(outcomes)
     return trained
@@ -158,7 +157,7 @@ def evaluate_prepared(config: TrainConfig, prepared: Path, trained_in: Path, int
     codes, probabilities = dataset.codes[heldout], estimator.predict_proba(dataset.rows[heldout])
     evaluation = Evaluation(heldout=measure(codes, probabilities), cv=trained.best.cv.mean)
     into.mkdir(parents=True, exist_ok=True)
-    _write_json(evaluation, into / _METRICS)
+    write_json(into / _METRICS, evaluation)
     labels = np.array(dataset.labels)
     pairs = zip(labels[codes].tolist(), labels[probabilities.argmax(axis=1)].tolist(), strict=True)
     _write_csv(into / "confusion.csv", ("actual", "predicted"), pairs)
@@ -197,7 +196,7 @@ def read_trained_folder(folder: Path) -> Trained:
     Raises:
         DataError: it cannot be read.
     """
-    return _read_json(folder / _TRAINED, Trained, "hotgate train --prepared")
+    return read_json(folder / _TRAINED, Trained, "hotgate train --prepared")
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -206,7 +205,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     Raises:
         DataError: it cannot be read.
     """
-    return _read_json(folder / _METRICS, Evaluation, "hotgate evaluate")
+    return read_json(folder / _METRICS, Evaluation, "hotgate evaluate")
 
 
 def load_estimator(folder: Path) -> Any:
@@ -239,19 +238,6 @@ def pipeline_inputs(project: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} holds no stages: {error}") from error
     return ("dvc.yaml", "params.yaml", "*.dvc", *sorted(deps))
-
-
-def _read_json(path: Path, kind: type[S], cure: str) -> S:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; run {cure}") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is damaged: {error}; run {cure}") from error
-
-
-def _write_json(value: Any, path: Path) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
 
 
 def _write_csv(path: Path, header: tuple[str, str], rows: Iterable[tuple[Any, Any]]) -> None:
