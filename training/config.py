@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from training.candidates import CANDIDATES
-from training.errors import ConfigError
+from training.errors import ConfigError, meant
 from training.space import Family
 
 if TYPE_CHECKING:
@@ -208,9 +207,7 @@ def _meant(message: str) -> str:
     for part in filter(None, re.split(r"[.\[\]]+", found["path"] or "")):
         hint = typing.get_type_hints(kind)[part] if part != "..." else kind
         kind = next(one for one in (*reversed(typing.get_args(hint)), hint) if hasattr(one, "__struct_fields__"))
-    keys = kind.__struct_fields__
-    close = difflib.get_close_matches(found["key"], keys, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(keys)}"
+    return meant(found["key"], kind.__struct_fields__)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -10,6 +16,7 @@ __all__ = [
     "SearchError",
     "TrackingError",
     "TrainingError",
+    "meant",
 ]
 
 
@@ -53,3 +60,10 @@ class TrackingError(TrainingError):
     """MLflow could not be reached, or refused; the text names where it was sought."""
 
     exit_code = 4
+
+
+def meant(name: str, known: Iterable[str], else_say: str = "it has") -> str:
+    """The end of a message about a name that does not exist: the one it is near to, else all that there are."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; {else_say} {', '.join(names)}"

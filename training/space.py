@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import itertools
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from training.candidates import CANDIDATES, MODULES, Candidate, estimator_class
-from training.errors import ConfigError
+from training.errors import ConfigError, meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +25,7 @@ __all__ = ["MOST_POINTS", "Family", "Range", "candidates_of"]
 MOST_POINTS = 10_000
 """Candidates of one family; a larger grid is a slip, or needs random draws."""
 
+_MAY_BE = "it may be"
 _OURS = {"random_state": "it comes from seed", "n_jobs": "candidates run beside each other by --engine"}
 
 
@@ -158,14 +158,14 @@ def _check(name: str, family: Family) -> None:
         kind = None
     if not (inspect.isclass(kind) and issubclass(kind, ClassifierMixin)):
         raise ConfigError(
-            f"{where}.estimator: {family.estimator!r} is no classifier{_meant(family.estimator, _known())}"
+            f"{where}.estimator: {family.estimator!r} is no classifier{meant(family.estimator, _known(), _MAY_BE)}"
         )
     parameters = [key for key in inspect.signature(kind).parameters if key not in _OURS]
     for key in family.params:
         if key in _OURS:
             raise ConfigError(f"{where}.params.{key} cannot be set: {_OURS[key]}")
         if key not in parameters:
-            raise ConfigError(f"{where}.params: {family.estimator} has no {key!r}{_meant(key, parameters)}")
+            raise ConfigError(f"{where}.params: {family.estimator} has no {key!r}{meant(key, parameters, _MAY_BE)}")
 
 
 def _known() -> list[str]:
@@ -178,8 +178,3 @@ def _known() -> list[str]:
         for name in module.__all__
         if inspect.isclass(kind := getattr(module, name)) and issubclass(kind, ClassifierMixin)
     )
-
-
-def _meant(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it may be {', '.join(known)}"

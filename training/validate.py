@@ -6,13 +6,12 @@ wrong is found before anything is told, with the rows and columns by name.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from training.errors import DataError
+from training.errors import DataError, meant
 from training.evidence import hash_rows
 
 if TYPE_CHECKING:
@@ -123,9 +122,8 @@ def _schema(dataset: Dataset, config: ValidationConfig) -> Iterator[Finding]:
     kinds = dict(zip(dataset.columns, dataset.kinds, strict=True))
     for name, rule in config.columns.items():
         if name not in kinds:
-            close = difflib.get_close_matches(name, dataset.columns, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(dataset.columns)}"
-            yield Finding(check="schema", column=name, text=f"there is no column {name!r}{hint}")
+            text = f"there is no column {name!r}{meant(name, dataset.columns)}"
+            yield Finding(check="schema", column=name, text=text)
         elif rule.kind is not None and rule.kind != kinds[name]:
             text = f"column {name!r} is of kind {kinds[name]}, validation.columns says {rule.kind}"
             yield Finding(check="schema", column=name, text=text)
