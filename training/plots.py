@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from monitoring.performance.proportion import wilson
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -91,13 +93,7 @@ def roc_png(codes: Codes, probabilities: Matrix, labels: Sequence[str], *, model
         axes.plot(false, true, color=colour, linewidth=2.2, label=f"{labels[index]}   AUC {area:.4f}", clip_on=False)
         if len(curves) == 1:
             axes.fill_between(false, true, color=colour, alpha=0.08, linewidth=0)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("false positive rate", color=_MUTED)
-    axes.set_ylabel("true positive rate", color=_MUTED)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK, reverse=True)
+    _unit_square(axes, "false positive rate", "true positive rate")
     _title(axes, "ROC curve", f"{model} · {len(codes)} held-out rows")
     return _png(figure)
 
@@ -106,21 +102,14 @@ def calibration_png(calibration: Calibration, *, model: str) -> bytes:
     """Draw observed shares against predicted probabilities, each with its 95 % interval (Wilson)."""
     told = np.array([one.predicted for one in calibration.bins])
     share = np.array([one.observed for one in calibration.bins])
-    n, z = np.array([one.rows for one in calibration.bins]), 1.96
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    n = np.array([one.rows for one in calibration.bins])
+    low, high = zip(*(wilson(one.observed, one.rows) for one in calibration.bins), strict=True)
     figure, axes = _figure(5.6, 5.4)
     axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (4, 4)), label="perfectly calibrated")
-    axes.vlines(told, middle - reach, middle + reach, color=_COLOURS[0], alpha=0.35, linewidth=3)
+    axes.vlines(told, low, high, color=_COLOURS[0], alpha=0.35, linewidth=3)
     name = f"error {calibration.error:.4f}   Brier {calibration.brier:.4f}"
     axes.plot(told, share, color=_COLOURS[0], linewidth=2.2, marker="o", markersize=5, label=name, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("predicted probability", color=_MUTED)
-    axes.set_ylabel("share that came true", color=_MUTED)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK, reverse=True)
+    _unit_square(axes, "predicted probability", "share that came true")
     _title(axes, "Calibration", f"{model} · {n.sum()} held-out rows, in groups of about {round(n.mean())}")
     return _png(figure)
 
@@ -156,6 +145,17 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, color=_GRID, labelcolor=_MUTED)
     return figure, axes
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    """Of two shares: equal scales, names, grid and legend."""
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel(x, color=_MUTED)
+    axes.set_ylabel(y, color=_MUTED)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK, reverse=True)
 
 
 def _title(axes: Axes, title: str, subtitle: str) -> None:
