@@ -224,7 +224,7 @@ def _convert(
     with tempfile.TemporaryDirectory() as folder:
         with mapped(home):
             saved = client.download_artifacts(run_id, MODEL_PATH, folder)
-        converted = convert_model(saved, config, home, name=name)
+        converted = convert_model(saved, config, home, name=name, basis=basis)
     if _judged_here(run, basis, converted.estimator):
         shown = basis.dataset.rows[basis.split.train]
         write_trained(shown, evidence_folder(converted.path, converted.file.sha256) / TRAINED)

@@ -54,7 +54,13 @@ class Converted:
 
 
 def convert_model(
-    model: str, config: TrainConfig, home: Path, *, output: Path | None = None, name: str | None = None
+    model: str,
+    config: TrainConfig,
+    home: Path,
+    *,
+    output: Path | None = None,
+    name: str | None = None,
+    basis: Basis | None = None,
 ) -> Converted:
     """Load a scikit-learn model, certify it on the configured data and write its model file.
 
@@ -64,6 +70,7 @@ def convert_model(
         home: where state lives.
         output: the model file; else `<home>/models/<name>/<start of sha256>.onnx`.
         name: registered model; else the one in `model`, else the configured one.
+        basis: the data and its split, if they were prepared from `config` already.
 
     Raises:
         ConfigError: `model` names nothing that can be loaded.
@@ -77,7 +84,7 @@ def convert_model(
         check_name(name)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    basis = prepare_basis(config)
+    basis = basis or prepare_basis(config)
     _check_fit(estimator, basis)
     file = build_file(basis, estimator, _parameters(estimator))
     target = output or home / "models" / name / f"{file.sha256[:16]}.onnx"
