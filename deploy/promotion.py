@@ -13,7 +13,6 @@ import msgspec
 
 from deploy.decisions import Decision, after_all, history, load, predecessors, withdraw, write
 from deploy.fitness import (
-    PARITY_TAG,
     Expectation,
     PromotionError,
     PromotionLostError,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-__all__ = ["PARITY_TAG", "Outcome", "PromotionError", "PromotionLostError", "history", "past", "promote", "rollback"]
+__all__ = ["Outcome", "PromotionError", "PromotionLostError", "history", "past", "promote", "rollback"]
 
 _NOTE = "hotgate: "
 _REASON_CHARACTERS = 1000

@@ -10,7 +10,7 @@ import msgspec
 
 from converters.modelfile import ARTIFACT_NAME, read_metadata
 from converters.session import open_session, properties_of
-from deploy.promotion import PARITY_TAG
+from deploy.fitness import PARITY_TAG
 from gateway.sync.base import SHA256_TAG, MissingModelFileError, ModelTooLargeError
 from gateway.sync.gate_record import Check
 from training.evidence import HELDOUT, TRAINED

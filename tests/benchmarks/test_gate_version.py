@@ -72,5 +72,5 @@ def test_a_first_model_keeps_a_generous_budget(forests, tmp_path):
 
 def _sure(check):
     """A machine that is too busy for the generator's schedule decides nothing, here as in the gate."""
-    if check.outcome == "inconclusive" and " void" in check.reason:
+    if check.outcome == "inconclusive" and "pairs were void" in check.reason:
         pytest.skip(f"this machine cannot tell: {check.reason}")

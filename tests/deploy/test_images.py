@@ -15,6 +15,7 @@ from harness import wait_until
 
 ROOT = Path(__file__).parents[2]
 PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager=cgroupfs")
+BASE = "docker.io/library/python:3.11-slim"
 HARDENED = (
     *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"),
     *("--security-opt", "no-new-privileges", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
@@ -55,16 +56,12 @@ def image(tmp_path_factory):
             *("-f", f"deploy/docker/{name}.Dockerfile", "-t", f"localhost/hotgate-{name}:test", "."),
         )
         tag = f"localhost/hotgate-{name}:test"
-        sizes = [json.loads(_run("podman", "image", "inspect", one).stdout)[0]["Size"] for one in (tag, _base())]
+        sizes = [json.loads(_run("podman", "image", "inspect", one).stdout)[0]["Size"] for one in (tag, BASE)]
         whole, base = (size / 1e6 for size in sizes)
         print(f"{name}: built in {time.monotonic() - begun:.0f} s, {whole:.0f} MB, {whole - base:.0f} without base")
         return tag
 
     return build
-
-
-def _base():
-    return "docker.io/library/python:3.11-slim"
 
 
 @pytest.fixture(scope="module")

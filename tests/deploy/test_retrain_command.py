@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from harness import wait_until
 from retrain_world import alert
 
 from deploy.retraining.base import StepError
@@ -30,15 +30,16 @@ CANDIDATE = Candidate(name="m", version="2", sha256="new")
 
 # Writes down what it was called with, and answers as a file beside it says: `{"gate": [exit code, standard output]}`.
 STAND_IN = """#!{python} -S
-import json, os, sys, time
+import json, os, signal, sys
 words, folder = sys.argv[1:], {folder!r}
 with open(folder + "/calls", "a") as file:
     print(json.dumps([words, os.getcwd(), os.environ["HOTGATE_HOME"]]), file=file)
 with open(folder + "/answers.json") as file:
     code, text = json.load(file).get(words[0], [0, ""])
 print("progress of", words[0], file=sys.stderr, flush=True)
-if text == "hang":
-    time.sleep(60)
+if text == "hang":  # until it is killed, or, forgotten, for a minute
+    signal.alarm(60)
+    signal.pause()
 print("chatter\\n" + text)
 sys.exit(code)
 """
@@ -267,11 +268,14 @@ def _running(word: str) -> list[int]:
 
 
 def _until(there, child=None) -> None:
-    deadline = time.monotonic() + 30
-    while not there():
-        assert time.monotonic() < deadline
-        assert child is None or child.poll() is None
-        time.sleep(0.02)
+    """Wait for it, as long as the child lives."""
+
+    def looked():
+        found = there()
+        assert found or child is None or child.poll() is None
+        return found
+
+    wait_until(looked)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import msgspec
 import pytest
+from harness import wait_until
 from retrain_world import BEGIN, HOUR, Killed, World, alert
 
 from deploy.retraining.follow import firing, follow, look
@@ -143,11 +143,14 @@ def test_sigterm_ends_it_in_the_middle_of_a_step(path, tmp_path):
 
 
 def _eventually(value, process):
-    deadline = time.monotonic() + 30
-    while True:
+    """What it gives once it can, as long as the process lives."""
+
+    def given():
         try:
-            return value()
+            return [value()]
         except (OSError, ValueError):
-            assert time.monotonic() < deadline
             assert process.poll() is None
-            time.sleep(0.02)
+            return None
+
+    (found,) = wait_until(given)
+    return found
