@@ -402,9 +402,9 @@ def test_both_themes_and_a_phone(page):
     page.tab.click("#theme")
     assert page.tab.evaluate(ground) == light
     page.tab.set_viewport_size({"width": 390, "height": 844})
-    assert page.tab.evaluate("document.documentElement.scrollWidth") == 390
+    page.until("() => document.documentElement.scrollWidth === 390")  # the charts follow a frame later
     page.until("() => document.querySelector('#throughput canvas').getBoundingClientRect().right <= 390")
-    assert page.tab.locator("#rows .row").first.is_visible()
+    page.tab.locator("#rows .row").first.wait_for()  # visible; a resize draws the rows anew
     page.tab.set_viewport_size({"width": 1280, "height": 900})
 
 
