@@ -146,6 +146,15 @@ class Page:
         self.tab.keyboard.press("Escape")
         self.until("() => !document.getElementById('detail').open")
 
+    def filter(self, text):
+        """Type into the filter; once more if the focus was on its way back from a histogram to the map."""
+
+        def filled():
+            self.tab.fill("#filter", text)
+            return self.tab.input_value("#filter") == text
+
+        wait_until(filled, what=f"the filter {text!r}")
+
     def rows(self):
         """What the map shows, by feature: PSI now, as text."""
         found = self.tab.eval_on_selector_all(
@@ -208,7 +217,7 @@ def test_what_the_page_shows_is_what_the_api_says(page, live, cancer):
     )
     loaded = next(model for model in live.get("/health")["models"] if model["name"] == "cancer")["loaded"]
     assert page.tab.locator("#versions code").get_attribute("title") == loaded["sha256"]
-    page.tab.fill("#filter", "worst_area")
+    page.filter("worst_area")
     page.tab.click("#rows .row .name")
     page.until("() => document.querySelectorAll('#detail-table tbody tr').length > 0")
     histogram = live.get("/monitor/histogram?model=cancer&feature=worst_area")
@@ -221,7 +230,7 @@ def test_what_the_page_shows_is_what_the_api_says(page, live, cancer):
     ]
     assert f"PSI {histogram['column']['psi']:.3f} · KS {histogram['column']['ks']:.3f}" in page.text("#detail-verdict")
     page.escape()
-    page.tab.fill("#filter", "")
+    page.filter("")
 
 
 def test_the_keyboard_is_enough(page):
@@ -313,9 +322,9 @@ def test_a_thousand_features_stay_usable(page, live, wide):
         ),
         what="the last one",
     )
-    page.tab.fill("#filter", "0777")
+    page.filter("0777")
     wait_until(lambda: shown_wide(page, live), what="the API's value")
-    page.tab.fill("#filter", "")
+    page.filter("")
     page.tab.select_option("#model", "cancer")
 
 
