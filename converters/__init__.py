@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from converters.conversion import convert
     from converters.errors import ConversionError, ConverterError, GoldenMismatch, MetadataError, ParityError
     from converters.golden import check_golden
-    from converters.modelfile import Certificate, Column, Golden, Metadata, Provenance, Signature, read_metadata
+    from converters.modelfile import Certificate, Column, Golden, Metadata, Provenance, Signature, Target, read_metadata
     from converters.session import open_session
     from converters.verify import Limits, Verdict, verify_file
 
@@ -31,6 +31,7 @@ __all__ = [
     "ParityError",
     "Provenance",
     "Signature",
+    "Target",
     "Verdict",
     "build_model_file",
     "check_golden",
@@ -54,6 +55,7 @@ _HOMES = {
     "ParityError": "errors",
     "Provenance": "modelfile",
     "Signature": "modelfile",
+    "Target": "modelfile",
     "Verdict": "verify",
     "build_model_file": "build",
     "check_golden": "golden",

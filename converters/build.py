@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from converters.answers import label_of, score_of
 from converters.conversion import INPUT_NAME, SCORE_OUTPUT, convert
 from converters.effects import with_effects
 from converters.errors import ConversionError, ParityError
 from converters.golden import check_golden, choose_golden
 from converters.graph import graph_sha256, serialize, with_properties
-from converters.modelfile import MAX_TOLERANCE, Column, Metadata, Provenance, Signature, write_metadata
+from converters.modelfile import (
+    MAX_TOLERANCE,
+    Column,
+    Metadata,
+    Provenance,
+    Signature,
+    Target,
+    watched_as,
+    write_metadata,
+)
+from converters.numbers import encode_rows
 from converters.parity import TOLERANCE, adversarial_rows, certify, compare, probabilities_of, takes_missing
-from converters.session import label_of, open_session, score, score_of
+from converters.session import open_session, score
 from monitoring import build_reference
 
 if TYPE_CHECKING:
@@ -72,19 +84,20 @@ def build_model_file(
     if labels is not None and len(labels) != len(classes):
         raise ConversionError(f"{len(labels)} labels for {len(classes)} classes {classes}")
     session = open_session(serialize(model))
-    signature = Signature(
-        columns=tuple(columns),
-        input_name=INPUT_NAME,
+    target = Target(
         classes=classes,
         labels=tuple(labels) if labels is not None else tuple(str(value) for value in classes),
-        score_output=SCORE_OUTPUT,
+        width=len(classes),
     )
+    signature = Signature(columns=tuple(columns), input_name=INPUT_NAME, targets=(target,), score_output=SCORE_OUTPUT)
 
     def run(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return score(session, signature, rows)
 
     missing = takes_missing(estimator, run, heldout_rows, tolerance)
-    signature = msgspec.structs.replace(signature, missing="accepted" if missing else "refused")
+    if missing:
+        filled = [msgspec.structs.replace(column, missing=True) for column in signature.columns]
+        signature = msgspec.structs.replace(signature, columns=tuple(filled))
     graph = graph_sha256(model)
     adversarial = adversarial_rows(estimator, heldout_rows, missing=missing)
     certificate = certify(estimator, run, heldout_rows, adversarial, graph_sha256=graph, tolerance=tolerance)
@@ -93,22 +106,22 @@ def build_model_file(
     probabilities = probabilities_of(estimator, heldout_rows)
     reference = build_reference(
         train_rows,
-        score_of(probabilities),
+        score_of(signature, probabilities),
         names=[column.name for column in columns],
-        kinds=[column.kind for column in columns],
+        kinds=[watched_as(column) for column in columns],
         graph_sha256=graph,
         dtype=signature.dtype,
-        labels=label_of(probabilities),
+        labels=label_of(signature, probabilities),
         classes=signature.labels,
     )
     metadata = Metadata(
         signature=signature,
-        reference=with_effects(reference, run, train_rows, heldout_rows),
-        golden=choose_golden(heldout_rows, probabilities, graph),
+        reference=with_effects(reference, lambda rows: score_of(signature, run(rows)), train_rows, heldout_rows),
+        golden=choose_golden(encode_rows(heldout_rows), signature, probabilities, graph),
         parity=certificate,
         provenance=provenance,
     )
-    check_golden(run, metadata)
+    check_golden(partial(score, session, signature), metadata)
     data = with_properties(model, write_metadata(metadata))
     return ModelFile(data=data, sha256=hashlib.sha256(data).hexdigest(), metadata=metadata)
 

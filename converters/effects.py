@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from converters.session import score_of
 from monitoring.binning import as_seen
 from monitoring.groups import group_starts
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from monitoring import FeatureReference, Reference
 
-    Run: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    Watched: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]
 
 __all__ = ["with_effects"]
 
@@ -32,7 +31,7 @@ _DIGITS: Final = 6
 
 
 def with_effects(
-    reference: Reference, run: Run, train_rows: npt.NDArray[np.float64], heldout_rows: npt.NDArray[np.float64]
+    reference: Reference, watched: Watched, train_rows: npt.NDArray[np.float64], heldout_rows: npt.NDArray[np.float64]
 ) -> Reference:
     """Add each feature's `effects`: the mean score of held-out rows when the feature is given a group's values.
 
@@ -40,7 +39,7 @@ def with_effects(
 
     Args:
         reference: of these training rows.
-        run: probabilities [rows, classes] of rows [rows, features].
+        watched: the score [rows] of rows [rows, features].
         train_rows: [n, features].
         heldout_rows: [m, features]; with many features, evenly spaced ones of them.
     """
@@ -48,12 +47,12 @@ def with_effects(
     rows = max(ROWS_MIN, SCORED_ROWS // max(groups * VALUES, 1))
     spaced = np.unique(np.linspace(0, len(heldout_rows) - 1, min(rows, len(heldout_rows))).astype(np.intp))
     others = np.asarray(as_seen(heldout_rows[spaced], reference.dtype), dtype=np.float32)
-    mean = float(score_of(run(others)).mean())
+    mean = float(watched(others).mean())
     columns = as_seen(train_rows, reference.dtype).T
     return msgspec.structs.replace(
         reference,
         features=[
-            msgspec.structs.replace(column, effects=_effects(column, index, values, run, others, mean))
+            msgspec.structs.replace(column, effects=_effects(column, index, values, watched, others, mean))
             for index, (column, values) in enumerate(zip(reference.features, columns, strict=True))
         ],
     )
@@ -63,7 +62,7 @@ def _effects(
     column: FeatureReference,
     index: int,
     values: npt.NDArray[Any],
-    run: Run,
+    watched: Watched,
     others: npt.NDArray[np.float32],
     mean: float,
 ) -> list[float]:
@@ -75,7 +74,7 @@ def _effects(
         tried = np.quantile(group, (np.arange(VALUES) + 0.5) / VALUES, method="nearest")
         rows = np.tile(others, (VALUES, 1))
         rows[:, index] = np.repeat(tried, len(others))
-        effects.append(round(float(score_of(run(rows)).mean()), _DIGITS))
+        effects.append(round(float(watched(rows).mean()), _DIGITS))
     return effects
 
 

@@ -5,7 +5,8 @@ Reading needs no onnx: onnxruntime hands the metadata over as a mapping of strin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import math
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ARTIFACT_NAME",
     "MAX_TOLERANCE",
+    "MISSING_TEXT",
     "Certificate",
     "Column",
     "Golden",
     "Metadata",
     "Provenance",
     "Signature",
+    "Target",
     "read_metadata",
+    "watched_as",
     "write_metadata",
 ]
 
@@ -38,38 +42,99 @@ MAX_TOLERANCE = 1e-3
 _PREFIX = "hotgate."
 
 
+MISSING_TEXT = "\ufffe"
+"""What stands for a missing value among the strings that a graph is given: no character, so nobody's own text."""
+
+
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One input column, in the order the graph expects."""
 
     name: str
-    kind: Literal["float", "int", "category"] = "float"
+    kind: Literal["float", "int", "bool", "category", "string"] = "float"
     """A category is sent as a number too, one for each: what they mean is between the client and the model."""
+    missing: bool = False
+    """Whether a missing value may be sent: only if scikit-learn takes one and the graph answers the same."""
+
+
+def watched_as(column: Column) -> Literal["float", "int", "category"]:
+    """What the monitor counts of a column; of free text it may be the length instead, an `int`."""
+    return "category" if column.kind in {"bool", "string"} else cast("Literal['float', 'int', 'category']", column.kind)
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the model predicts, and how it stands in the columns of an answer."""
+
+    name: str = "label"
+    classes: tuple[bool | int | float | str, ...] = ()
+    """What scikit-learn's `predict` returns, in the order of the scores; empty: numbers."""
+    labels: tuple[str, ...] = ()
+    """Display names of the classes."""
+    scores: Literal["probabilities", "decision", "value"] = "probabilities"
+    width: int
+    """Columns of scores, 0 or more."""
+    decides: Literal["argmax", "sign", "given"] = "argmax"
+    """How the class follows: the largest score; class 1 if the one score is above 0; or a column of its own, before the
+    scores, with the place of the class."""
+    scale: float = 1.0
+    """Of the scores: what a difference is small or large against, above 0. Of probabilities 1."""
+
+    @property
+    def columns(self) -> int:
+        """How many columns of an answer it takes."""
+        return self.width + (self.decides == "given")
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """What goes in and what comes out."""
 
     columns: tuple[Column, ...]
-    dtype: Literal["float32"] = "float32"
+    form: Literal["matrix", "table"] = "matrix"
+    """`matrix`: all columns are numbers of one kind to the model. `table`: each value is held to its column's kind."""
+    dtype: Literal["float32", "float64"] = "float32"
     input_name: str
-    """The graph's input: one tensor [rows, columns] of `dtype`."""
-    task: Literal["classification"] = "classification"
-    classes: tuple[bool | int | float | str, ...]
-    """What scikit-learn's `predict` returns, in the order of the probabilities."""
-    labels: tuple[str, ...]
-    """Display names of the classes."""
+    """The graph's input: one tensor [rows, columns] of `dtype`. Where a column is text, its length or its code stands
+    there, for the monitor: the graph reads the text itself."""
+    text_input: str = ""
+    """The graph's input of strings [rows, text columns], in their order; empty if no column is text."""
+    task: Literal["classification", "regression", "outliers", "clusters", "transformation"] = "classification"
+    targets: tuple[Target, ...]
+    """What stands in the answer's columns, one target behind the other."""
     score_output: str
-    """The graph's output: probabilities float32 [rows, classes]; the prediction is the class of the largest."""
-    missing: Literal["refused", "accepted"] = "refused"
-    """Whether a missing value (NaN) may be sent: only if scikit-learn takes one and the graph answers the same."""
+    """The graph's output: the answer, float32 [rows, width]."""
+
+    @property
+    def width(self) -> int:
+        """Columns of an answer."""
+        return sum(target.columns for target in self.targets)
+
+    @property
+    def classes(self) -> tuple[bool | int | float | str, ...]:
+        """Those of the first target."""
+        return self.targets[0].classes
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Display names of the first target's classes."""
+        return self.targets[0].labels
+
+    @property
+    def texts(self) -> tuple[int, ...]:
+        """Places of the text columns."""
+        return tuple(place for place, column in enumerate(self.columns) if column.kind == "string")
+
+    @property
+    def one_choice(self) -> bool:
+        """Whether the answer is the probabilities of one target's classes, and the prediction the largest of them."""
+        first, *others = self.targets
+        return not others and bool(first.classes) and (first.scores, first.decides) == ("probabilities", "argmax")
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
-    """A few input rows, as doubles, with the probabilities that scikit-learn gave for them."""
+    """A few input rows, as doubles and texts, with the answers that scikit-learn gave for them."""
 
     graph_sha256: str
-    rows: tuple[tuple[Number, ...], ...]
-    probabilities: tuple[tuple[float, ...], ...]
+    rows: tuple[tuple[Number | str, ...], ...]
+    answers: tuple[tuple[float, ...], ...]
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,20 +221,47 @@ def _check_consistent(metadata: Metadata) -> None:
     graphs = {metadata.golden.graph_sha256, metadata.parity.graph_sha256, metadata.reference.graph_sha256}
     if len(graphs) != 1:
         raise MetadataError("golden rows, certificate and reference were not measured on the same graph")
-    signature = metadata.signature
-    width, classes = len(signature.columns), len(signature.classes)
-    if not width or classes < 2 or len(signature.labels) != classes:
-        raise MetadataError(f"signature has {width} columns, {classes} classes and {len(signature.labels)} labels")
-    columns = [(column.name, column.kind) for column in signature.columns]
-    if len({name for name, _ in columns}) != width:
-        raise MetadataError("signature names a column twice")
-    if [(feature.name, feature.kind) for feature in metadata.reference.features] != columns:
+    _check_signature(metadata.signature)
+    features = [(feature.name, feature.kind) for feature in metadata.reference.features]
+    if len(features) != len(metadata.signature.columns) or not all(
+        name == column.name and kind in {watched_as(column), "int" if column.kind == "string" else None}
+        for (name, kind), column in zip(features, metadata.signature.columns, strict=True)
+    ):
         raise MetadataError("the reference's features are not the signature's columns")
-    golden = metadata.golden
-    if not golden.rows or len(golden.rows) != len(golden.probabilities):
+    if metadata.reference.dtype != metadata.signature.dtype:
+        raise MetadataError("the reference's dtype is not the signature's")
+    golden, width = metadata.golden, len(metadata.signature.columns)
+    if not golden.rows or len(golden.rows) != len(golden.answers):
         raise MetadataError("golden rows and their answers differ in number")
-    if any(len(row) != width for row in golden.rows) or any(len(row) != classes for row in golden.probabilities):
+    if any(len(row) != width for row in golden.rows) or any(
+        len(row) != metadata.signature.width for row in golden.answers
+    ):
         raise MetadataError("a golden row has another width than the signature")
+
+
+def _check_signature(signature: Signature) -> None:
+    names = {column.name for column in signature.columns}
+    if not names:
+        raise MetadataError("signature has 0 columns")
+    if len(names) != len(signature.columns):
+        raise MetadataError("signature names a column twice")
+    if bool(signature.texts) != bool(signature.text_input) or (signature.texts and signature.form != "table"):
+        raise MetadataError("signature has text columns without an input for them, or the other way round")
+    if not signature.targets:
+        raise MetadataError("signature has no target")
+    for target in signature.targets:
+        classes, width = len(target.classes), target.width
+        wants = {
+            "argmax": classes >= 2 and width == classes,
+            "sign": classes == 2 and width == 1,
+            "given": classes >= 1,
+        }
+        fits = wants[target.decides] if classes else target.decides == "argmax" and width >= 1
+        if not fits or len(target.labels) != classes or not 0 < target.scale < math.inf or width < 0:
+            raise MetadataError(
+                f"target {target.name!r} has {classes} classes, {len(target.labels)} labels, {width} scores,"
+                f" and decides by {target.decides}"
+            )
 
 
 def _check_certificate(parity: Certificate) -> None:

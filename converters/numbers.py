@@ -24,7 +24,7 @@ def encode_rows(rows: npt.NDArray[np.float64]) -> list[list[Number]]:
     return [[_encode(value) for value in row] for row in rows.tolist()]
 
 
-def decode_rows(rows: Sequence[Sequence[Number]]) -> npt.NDArray[np.float64]:
+def decode_rows(rows: Sequence[Sequence[Number | str]]) -> npt.NDArray[np.float64]:
     """Turn encoded rows into a float64 matrix [rows, columns]."""
     return np.array([[math.nan if value is None else float(value) for value in row] for row in rows], dtype=np.float64)
 

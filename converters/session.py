@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from converters.errors import MetadataError
 
 # onnxruntime reports model names and hashes unless told not to before it is loaded, and writes an id into ~/.cache.
@@ -14,11 +12,15 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from converters.modelfile import Signature
 
-__all__ = ["check_session", "label_of", "open_session", "properties_of", "run_options", "score", "score_of"]
+    Answers = npt.NDArray[np.float32]
+    Texts = npt.NDArray[np.object_]
+
+__all__ = ["check_session", "open_session", "properties_of", "run_options", "score"]
 
 
 def open_session(data: bytes, *, threads: int = 1) -> Any:
@@ -44,18 +46,24 @@ def check_session(session: Any, signature: Signature) -> None:
     Raises:
         MetadataError: another input, another type or shape, or no such output.
     """
-    inputs = [(item.name, item.type) for item in session.get_inputs()]
-    if inputs != [(signature.input_name, "tensor(float)")]:
-        raise MetadataError(f"the graph takes {inputs}, the signature says {signature.input_name!r}, tensor(float)")
-    outputs = {item.name: item for item in session.get_outputs()}
-    output = outputs.get(signature.score_output)
+    expected = [(signature.input_name, f"tensor({_TYPES[signature.dtype]})", len(signature.columns))]
+    if signature.texts:
+        expected.append((signature.text_input, "tensor(string)", len(signature.texts)))
+    found = {item.name: item for item in session.get_inputs()}
+    if sorted((item.name, item.type) for item in found.values()) != sorted(item[:2] for item in expected):
+        told = [(item.name, item.type) for item in found.values()]
+        raise MetadataError(f"the graph takes {told}, the signature says {[item[:2] for item in expected]}")
+    output = {item.name: item for item in session.get_outputs()}.get(signature.score_output)
     if output is None or output.type != "tensor(float)":
         raise MetadataError(f"the graph has no output {signature.score_output!r} of tensor(float)")
-    widths = (("input", session.get_inputs()[0], signature.columns), ("output", output, signature.classes))
-    for kind, item, parts in widths:
+    widths = [("input", found[name], width) for name, _, width in expected]
+    for kind, item, width in [*widths, ("output", output, signature.width)]:
         rows, *rest = item.shape or [0]
-        if isinstance(rows, int) or (rest != [len(parts)] and not _unknown(rest)):
-            raise MetadataError(f"the graph's {kind} has shape {item.shape}, expected [any, {len(parts)}]")
+        if isinstance(rows, int) or (rest != [width] and not _unknown(rest)):
+            raise MetadataError(f"the graph's {kind} has shape {item.shape}, expected [any, {width}]")
+
+
+_TYPES = {"float32": "float", "float64": "double"}
 
 
 def _unknown(width: list[Any]) -> bool:
@@ -78,19 +86,10 @@ def properties_of(session: Any) -> dict[str, str]:
     return dict(session.get_modelmeta().custom_metadata_map)
 
 
-def score(session: Any, signature: Signature, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities [rows, classes] for rows [rows, columns]."""
-    probabilities: npt.NDArray[np.float32] = session.run([signature.score_output], {signature.input_name: rows})[0]
-    return probabilities
-
-
-def label_of(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The predicted class of each row, as its place among the classes; NaN for a row without an answer."""
-    label = probabilities[:, 1] > probabilities[:, 0] if probabilities.shape[1] == 2 else probabilities.argmax(axis=1)
-    return np.where(np.isnan(score_of(probabilities)), np.nan, label)
-
-
-def score_of(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The one number per row whose distribution is watched: P(last class) of two, else the largest probability."""
-    column = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
-    return np.asarray(column, dtype=np.float64)
+def score(session: Any, signature: Signature, rows: npt.NDArray[Any], texts: Texts | None = None) -> Answers:
+    """Answers [n, width] for rows [n, columns] of the signature's dtype and texts [n, text columns]."""
+    feed = {signature.input_name: rows}
+    if texts is not None:
+        feed[signature.text_input] = texts
+    answers: Answers = session.run([signature.score_output], feed)[0]
+    return answers

@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,7 @@ def _judge(data: bytes) -> float:
     del model
     session = open_session(data)
     check_session(session, metadata.signature)
-    return check_golden(lambda rows: score(session, metadata.signature, rows), metadata)
+    return check_golden(partial(score, session, metadata.signature), metadata)
 
 
 def _main(arguments: list[str]) -> int:

@@ -6,18 +6,19 @@ company. What arrives while a run is in flight forms the next batch.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from gateway.blocks import Block
+from gateway.blocks import Block, empty_rows
 from gateway.errors import Expired, Internal, Overloaded, TooLarge, Unanswerable
-from gateway.rows import RowPacker
+from gateway.rows import packer_of
 from gateway.tickets import Part, Share
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from converters.modelfile import Signature
     from gateway.engine import Engine
-    from gateway.rows import Row
+    from gateway.rows import Row, Texts
     from gateway.settings import GatewaySettings
     from gateway.tickets import Member, Request, Scores
     from gateway.turns import Turns
 
-    # The members that were run together, and their probabilities or what the engine raised.
+    # The members that were run together, and their answers or what the engine raised.
     Outcome = tuple[list[Member], npt.NDArray[np.float32] | Exception]
 
 __all__ = ["BatchObserver", "Batcher"]
@@ -56,7 +58,7 @@ class BatchObserver(Protocol):
         waited_s: float,
         closed_by: str,
     ) -> None:
-        """Rows [n, columns] and scores [n, classes] are valid during the call only; members are in their order."""
+        """Rows [n, columns] and scores [n, width] are valid during the call only; members are in their order."""
 
     def failed(self, rows: int) -> None:
         """`rows` rows have no answer."""
@@ -86,10 +88,9 @@ class Batcher:
         self._observer = observer
         self._executor = executor
         self._turns = turns
-        packer = RowPacker(engine.metadata.signature)
-        self._pack = packer.pack
-        self._row_bytes = packer.row_bytes
-        self._width = len(engine.metadata.signature.columns)
+        packer = packer_of(engine.metadata)
+        self._pack, self._check = packer.pack, packer.check
+        self._signature = engine.metadata.signature
         self._max_rows = limits.max_batch_rows
         self._queue_limit = limits.queue_limit_rows
         self._queue_limit_us = 1e3 * limits.queue_limit_ms
@@ -117,7 +118,7 @@ class Batcher:
         return not self._queued_rows and self._in_flight is None
 
     def submit_one(self, row: Row, path: str, member: Request) -> None:
-        """Queue one row; its member is given the probabilities as a list of one list.
+        """Queue one row; its member is given the answer as a list of one list.
 
         Args:
             row: values in the model's order, or by name.
@@ -133,7 +134,7 @@ class Batcher:
             if self._queued_rows >= self._admitted_rows or member.deadline != math.inf:
                 self._admit(1, member.deadline)
             block = self._filling or self._open()
-            self._pack(block.bytes, block.used * self._row_bytes, row, path)
+            self._pack(block, block.used, row, path)
             self._enter(block, member)
         if self._filling is None:
             self._run_full()
@@ -147,17 +148,38 @@ class Batcher:
             TooLarge: the request alone has more rows than may ever wait.
             Expired: the deadline is over.
         """
-        count = len(rows)
+        self._admit_many(len(rows), member)
+        packed = _Packed(self._signature, len(rows))
+        for index, row in enumerate(rows):
+            self._pack(packed, index, row, f"{path}[{index}]")
+        self._submit(packed, member)
+
+    def submit_array(self, rows: npt.NDArray[Any], texts: Texts | None, member: Request) -> None:
+        """Queue rows that came as a matrix; they are copied into blocks, and not looked at again.
+
+        Args:
+            rows: [n, columns] of the signature's dtype; NaN is a missing value. With texts among them it is written to:
+                their columns are filled in.
+            texts: [n, text columns], or None if no column is text.
+            member: as for `submit_many`.
+
+        Raises:
+            BadRequest: a value does not fit its column; names row and column.
+            GatewayError: as `submit_many`.
+        """
+        self._admit_many(len(rows), member)
+        self._check(rows, texts)
+        self._submit(_Packed(self._signature, len(rows), rows, texts), member)
+
+    def _admit_many(self, count: int, member: Request) -> None:
         if count > self._queue_limit:
             raise TooLarge(f"{count} rows in one request, at most {self._queue_limit} are taken: send them in parts")
         with self._lock:
             self._admit(count, member.deadline)
-        packed = np.empty((count, self._width), dtype=np.float32)
-        view = packed.reshape(-1).data.cast("B")
-        for index, row in enumerate(rows):
-            self._pack(view, index * self._row_bytes, row, f"{path}[{index}]")
-        member.count = count
-        if not count:
+
+    def _submit(self, packed: _Packed, member: Request) -> None:
+        member.count = len(packed.rows)
+        if not member.count:
             member.answer([])
             return
         with self._lock:
@@ -169,16 +191,16 @@ class Batcher:
         while self._in_flight is None and self._waiting and self._waiting[0].used == self._max_rows:
             self.flush()
 
-    def _spread(self, packed: npt.NDArray[np.float32], member: Request) -> None:
+    def _spread(self, packed: _Packed, member: Request) -> None:
         """Copy rows behind those that wait, over as many blocks as they need."""
+        count = len(packed.rows)
         first = self._max_rows - (self._filling or self._open()).used
-        starts = [0, *range(first, len(packed), self._max_rows)]
-        shares = [packed[start : start + (self._max_rows if number else first)] for number, start in enumerate(starts)]
-        gathered: list[Scores | None] = [None] * len(shares)
-        for number, (start, share) in enumerate(zip(starts, shares, strict=True)):
+        starts = [0, *range(first, count, self._max_rows), count]
+        gathered: list[Scores | None] = [None] * (len(starts) - 1)
+        for number, (start, end) in enumerate(itertools.pairwise(starts)):
             block = self._filling or self._open()
-            block.rows[block.used : block.used + len(share)] = share
-            self._enter(block, Part(member, number, Share(member.origin, start, len(share)), gathered))
+            packed.copy(block, start, end)
+            self._enter(block, Part(member, number, Share(member.origin, start, end - start), gathered))
 
     def _enter(self, block: Block, member: Member) -> None:
         if not block.used:
@@ -314,7 +336,8 @@ class Batcher:
     def _score(self, block: Block, members: list[Member]) -> list[Outcome]:
         first, last = members[0], members[-1]
         try:
-            return [(members, self._engine.run(block.rows[first.start : last.start + last.count]))]
+            texts = block.texts[first.start : last.start + last.count] if block.texts is not None else None
+            return [(members, self._engine.run(block.rows[first.start : last.start + last.count], texts))]
         except Exception as error:  # noqa: BLE001 - as above
             return self._isolate(block, members, error)
 
@@ -377,6 +400,26 @@ class Batcher:
                 self._schedule()
 
 
+class _Packed:
+    """The rows of one request on their way into blocks."""
+
+    def __init__(
+        self, signature: Signature, count: int, rows: npt.NDArray[Any] | None = None, texts: Texts | None = None
+    ) -> None:
+        if rows is None:
+            rows, texts = empty_rows(signature, count)
+            self.bytes = rows.reshape(-1).data.cast("B")
+        self.rows, self.texts = rows, texts
+
+    def copy(self, block: Block, start: int, end: int) -> None:
+        """Copy some of them behind those of a block."""
+        into = slice(block.used, block.used + end - start)
+        block.rows[into] = self.rows[start:end]
+        if block.texts is not None and self.texts is not None:
+            block.texts[into] = self.texts[start:end]
+
+
 def _finite(scores: npt.NDArray[np.float32]) -> bool:
-    """Whether every probability is a number: their sum is none if one of them is none."""
-    return math.isfinite(scores.item(0) + scores.item(1) if scores.size == 2 else np.add.reduce(scores, axis=None))
+    """Whether every score is a number: their sum is none if one of them is none, or if they are very large."""
+    total = scores.item(0) + scores.item(1) if scores.size == 2 else np.add.reduce(scores, axis=None)
+    return math.isfinite(total) or bool(np.isfinite(scores).all())

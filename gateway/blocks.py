@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,24 +13,34 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from converters.modelfile import Signature
     from gateway.engine import Engine
     from gateway.tickets import Member
 
-__all__ = ["Block"]
+__all__ = ["Block", "empty_rows"]
 
 _finished = attrgetter("finished")
 
 
-class Block:
-    """A preallocated float32 matrix that fills up with rows of several requests, then is run and used again."""
+def empty_rows(signature: Signature, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.object_] | None]:
+    """Zeros [count, columns] of the signature's dtype, and empty strings [count, text columns] where there are such."""
+    texts = np.full((count, len(signature.texts)), "", dtype=object) if signature.text_input else None
+    return np.zeros((count, len(signature.columns)), dtype=signature.dtype), texts
 
-    __slots__ = ("bytes", "closed_by", "deadline", "first_at", "members", "room", "rows", "run", "used")
+
+class Block:
+    """A preallocated matrix that fills up with rows of several requests, then is run and used again.
+
+    Where the model reads text, a second matrix holds it, row by row.
+    """
+
+    __slots__ = ("bytes", "closed_by", "deadline", "first_at", "members", "room", "rows", "run", "texts", "used")
 
     def __init__(self, engine: Engine, max_rows: int) -> None:
-        width = len(engine.metadata.signature.columns)
-        self.rows: npt.NDArray[np.float32] = np.zeros((max_rows, width), dtype=np.float32)
-        self.bytes = self.rows.data.cast("B")
-        self.run: Callable[[int], npt.NDArray[np.float32]] = engine.bind(self.rows)
+        signature = engine.metadata.signature
+        self.rows, self.texts = empty_rows(signature, max_rows)
+        self.bytes = self.rows.reshape(-1).data.cast("B")
+        self.run: Callable[[int], npt.NDArray[np.float32]] = engine.bind(self.rows, self.texts)
         self.room = max_rows
         self.clear()
 
@@ -52,6 +62,8 @@ class Block:
                 continue
             if member.start != used:
                 self.rows[used : used + member.count] = self.rows[member.start : member.start + member.count]
+                if self.texts is not None:
+                    self.texts[used : used + member.count] = self.texts[member.start : member.start + member.count]
                 member.start = used
             used += member.count
             kept.append(member)

@@ -65,9 +65,8 @@ class DriftMonitor:
         except OSError as error:
             _log.error("alarms of %s version %s will not know its name: %s", model, entry.version, error)
         feed = DriftFeed(
-            metadata.reference,
+            metadata,
             counts,
-            classes=len(metadata.signature.classes),
             window=Window(settings.drift_horizon_s, settings.drift_window_rows),
             most_rows=settings.max_batch_rows,
             columns=columns,

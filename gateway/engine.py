@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from converters.golden import check_golden
+from converters.golden import check_golden, golden_inputs
 from converters.modelfile import read_metadata
-from converters.session import open_session, properties_of, run_options
+from converters.session import open_session, properties_of, run_options, score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from converters.modelfile import Metadata, Signature
+
+    Rows = npt.NDArray[np.floating[Any]]
+    Texts = npt.NDArray[np.object_]
 
 __all__ = ["CostModel", "Engine", "OnnxEngine", "prepare"]
 
@@ -30,13 +34,13 @@ class Engine(Protocol):
     metadata: Metadata
     cost: CostModel
 
-    def run(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Probabilities [n, classes] for rows [n, columns]; the caller's rows are read, never kept."""
+    def run(self, rows: Rows, texts: Texts | None = None) -> npt.NDArray[np.float32]:
+        """Answers [n, width] for rows [n, columns] and texts [n, text columns], which are read, never kept."""
 
-    def bind(self, rows: npt.NDArray[np.float32]) -> Callable[[int], npt.NDArray[np.float32]]:
+    def bind(self, rows: Rows, texts: Texts | None = None) -> Callable[[int], npt.NDArray[np.float32]]:
         """A function that scores the first n of these rows, again and again, wherever it may write its answers.
 
-        What it returns, probabilities [n, classes], holds until it is called again.
+        What it returns, [n, width], holds until it is called again.
         """
 
 
@@ -71,18 +75,13 @@ class OnnxEngine:
         self.metadata = metadata
         self.cost = CostModel(max_rows)
         self._session = session
-        self._session_run = session.run
-        self._outputs = [metadata.signature.score_output]
-        self._input = metadata.signature.input_name
+        self.run = partial(score, session, metadata.signature)
 
-    def run(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Probabilities [n, classes], freshly allocated."""
-        answer: npt.NDArray[np.float32] = self._session_run(self._outputs, {self._input: rows})[0]
-        return answer
-
-    def bind(self, rows: npt.NDArray[np.float32]) -> Callable[[int], npt.NDArray[np.float32]]:
-        """Bind the buffer of a block, and one of its own for the probabilities, to the session."""
-        return _BoundRows(self._session, self.metadata.signature, rows)
+    def bind(self, rows: Rows, texts: Texts | None = None) -> Callable[[int], npt.NDArray[np.float32]]:
+        """Bind the buffer of a block, and one of its own for the answers, to the session; strings cannot be bound."""
+        if texts is None:
+            return _BoundRows(self._session, self.metadata.signature, rows)
+        return lambda count: self.run(rows[:count], texts[:count])
 
 
 class _BoundRows:
@@ -92,12 +91,12 @@ class _BoundRows:
     `_BOUND_ROWS` go the ordinary way, so that there are not as many bindings as a batch may have rows.
     """
 
-    def __init__(self, session: Any, signature: Signature, rows: npt.NDArray[np.float32]) -> None:
+    def __init__(self, session: Any, signature: Signature, rows: Rows) -> None:
         self._session = session
         self._run = session.run_with_iobinding
         self._options = run_options()
         self._rows = rows
-        self._scores = np.empty((min(len(rows), _BOUND_ROWS), len(signature.classes)), dtype=np.float32)
+        self._scores = np.empty((min(len(rows), _BOUND_ROWS), signature.width), dtype=np.float32)
         self._input = signature.input_name
         self._output = signature.score_output
         self._bound: dict[int, tuple[Any, npt.NDArray[np.float32]]] = {}
@@ -113,7 +112,7 @@ class _BoundRows:
     def _bind(self, count: int) -> tuple[Any, npt.NDArray[np.float32]]:
         rows, scores = self._rows[:count], self._scores[:count]
         binding = self._session.io_binding()
-        binding.bind_input(self._input, "cpu", 0, np.float32, rows.shape, rows.ctypes.data)
+        binding.bind_input(self._input, "cpu", 0, rows.dtype.type, rows.shape, rows.ctypes.data)
         binding.bind_output(self._output, "cpu", 0, np.float32, scores.shape, scores.ctypes.data)
         self._bound[count] = binding, scores
         return binding, scores
@@ -133,26 +132,27 @@ def prepare(data: bytes, *, max_rows: int, threads: int) -> OnnxEngine:
     return engine
 
 
-def _through_binding(engine: OnnxEngine) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+def _through_binding(engine: OnnxEngine) -> Callable[[Rows, Texts | None], npt.NDArray[np.float32]]:
     """Score golden rows the way a block is scored."""
-    golden = engine.metadata.golden.rows
-    buffer = np.empty((len(golden), len(golden[0])), dtype=np.float32)
-    run = engine.bind(buffer)
+    rows, texts = golden_inputs(engine.metadata)
+    run = engine.bind(rows, texts)
 
-    def score(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        buffer[: len(rows)] = rows
-        return run(len(rows)).copy()
+    def through(given: Rows, text: Texts | None) -> npt.NDArray[np.float32]:
+        rows[: len(given)] = given.copy()
+        if texts is not None and text is not None:
+            texts[: len(text)] = text.copy()
+        return run(len(given)).copy()
 
-    return score
+    return through
 
 
 def _warm(engine: OnnxEngine, max_rows: int) -> None:
     """Run several batch sizes, which grows the arena to its working size and teaches the cost model."""
-    golden = engine.metadata.golden.rows
-    row = np.array([np.nan if value is None else float(value) for value in golden[0]], dtype=np.float32)
-    run = engine.bind(np.tile(row, (max_rows, 1)))
-    for rows in (1, 8, 64, max_rows, 8, 1):
-        count = min(rows, max_rows)
+    rows, texts = golden_inputs(engine.metadata)
+    many = np.tile(rows[:1], (max_rows, 1)), np.tile(texts[:1], (max_rows, 1)) if texts is not None else None
+    run = engine.bind(*many)
+    for size in (1, 8, 64, max_rows, 8, 1):
+        count = min(size, max_rows)
         run(count)
         for _ in range(10):
             start = time.perf_counter()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 
-from converters.session import label_of, score_of
+from converters.answers import label_of, score_of
 from gateway.countlog import CountLog
 from gateway.errors import NotFound
 from gateway.verdicts import Judged, Window, add_up
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from converters.modelfile import Metadata, Signature
     from gateway.columns import ColumnRows
     from gateway.counts import ModelCounts
     from gateway.predictionlog import PredictionFeed
@@ -52,9 +53,7 @@ class Feed(Protocol):
     def unlogged(self) -> int:
         """Rows that the prediction log should hold and does not."""
 
-    def put(
-        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
-    ) -> int:
+    def put(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], members: Sequence[Member]) -> int:
         """Copy a batch in; returns how many rows found no room."""
 
     def count(self) -> None:
@@ -75,11 +74,9 @@ class NoFeed:
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
 
-    def put(
-        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
-    ) -> int:
+    def put(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], members: Sequence[Member]) -> int:
         """Leave them; none is lost that anybody wanted."""
-        del rows, probabilities, members
+        del rows, scores, members
         return 0
 
     def count(self) -> None:
@@ -107,23 +104,23 @@ class DriftFeed:
 
     def __init__(
         self,
-        reference: Reference,
+        metadata: Metadata,
         counts: ModelCounts,
         *,
-        classes: int,
         window: Window,
         most_rows: int = _CHUNK_ROWS,
         columns: ColumnRows | None = None,
         predictions: PredictionFeed | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        reference, self._signature = metadata.reference, metadata.signature
         width = len(reference.features)
         room = max(min(_CHUNK_ROWS, _CHUNK_BYTES // (4 * width)), most_rows)
         # `_lock` guards the filling chunk and its fill; `_counting` guards the log.
         self._lock = threading.Lock()
         self._counting = threading.Lock()
-        self._filling = _Chunk(room, width, classes)
-        self._spare = _Chunk(room, width, classes)
+        self._filling = _Chunk(room, self._signature)
+        self._spare = _Chunk(room, self._signature)
         self._predictions = predictions
         self._columns = columns
         self.reference = reference
@@ -146,9 +143,7 @@ class DriftFeed:
         """Rows that the prediction log should hold and does not."""
         return self._predictions.dropped if self._predictions is not None else 0
 
-    def put(
-        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], members: Sequence[Member]
-    ) -> int:
+    def put(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], members: Sequence[Member]) -> int:
         """Copy a batch in, or nothing of it; returns how many rows found no room."""
         count = len(rows)
         with self._lock:
@@ -160,7 +155,7 @@ class DriftFeed:
                     self._predictions.overrun += count
                 return count
             chunk.rows[start:end] = rows
-            chunk.probabilities[start:end] = probabilities
+            chunk.scores[start:end] = scores
             if self._predictions is not None:
                 chunk.origins.extend(map(_origin, members))
             chunk.used = end
@@ -175,17 +170,15 @@ class DriftFeed:
                     return
                 full, self._filling = self._filling, self._spare
             try:
-                self._take(full.rows[: full.used], full.probabilities[: full.used], full.origins)
+                self._take(full.rows[: full.used], full.scores[: full.used], full.origins)
             finally:  # whatever it was, the two chunks stay two
                 full.used, full.origins = 0, []
                 self._spare = full
 
-    def _take(
-        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], origins: list[Origin]
-    ) -> None:
+    def _take(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], origins: list[Origin]) -> None:
         try:
             block = self._counter.zeros()
-            self._counter.add(block, rows, score_of(probabilities), label_of(probabilities))
+            self._counter.add(block, rows, score_of(self._signature, scores), label_of(self._signature, scores))
             counts = self._log.current()
             counts += block
             self._log.commit()
@@ -194,7 +187,7 @@ class DriftFeed:
             self.unshared = sum(self._counter.rows(span.counts) for span in self._log.unshared())
         finally:
             if self._predictions is not None:
-                self._predictions.append(rows, probabilities, origins)
+                self._predictions.append(rows, scores, origins)
 
     def verdict(self, horizon_s: float | None = None) -> Judged:
         """The verdict over the newest rows of all processes: this one's to the last, others' as last committed.
@@ -224,8 +217,8 @@ class DriftFeed:
 
 
 class _Chunk:
-    def __init__(self, room: int, width: int, classes: int) -> None:
-        self.rows = np.empty((room, width), dtype=np.float32)
-        self.probabilities = np.empty((room, classes), dtype=np.float32)
+    def __init__(self, room: int, signature: Signature) -> None:
+        self.rows = np.empty((room, len(signature.columns)), dtype=signature.dtype)
+        self.scores = np.empty((room, signature.width), dtype=np.float32)
         self.used = 0
         self.origins: list[Origin] = []

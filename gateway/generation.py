@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.outcomes import outcome_reader
 from gateway.reply import JSON_HEADER
 from gateway.schemas import LoadedModel
 
@@ -36,6 +37,7 @@ class Generation:
         self.classes = signature.classes
         self.labels = signature.labels
         self.by_label = _by_label(signature.labels)
+        self.outcome = None if signature.one_choice else outcome_reader(signature)
         # Shared by all answers; an answer's own list starts with a copy of it.
         self.stamp = [
             JSON_HEADER,

@@ -76,7 +76,8 @@ class PredictionLog:
             version=entry.version,
             redacted=redacted,
             columns=len(names) - len(redacted),
-            classes=len(signature.classes),
+            classes=signature.width,
+            dtype=signature.dtype,
         )
         return PredictionFeed(self, head, signature, self._settings.sample)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _LENGTH: Final = struct.Struct("<I")
+_STORED: Final = {"float32": "<f4", "float64": "<f8"}
 _SPREAD: Final = 0x9E3779B1
 """2^32 by the golden ratio."""
 
@@ -60,10 +61,13 @@ class FrameHead(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     columns: int
     """Those that are not left out."""
     classes: int
+    """Columns of an answer."""
     requests: int = 0
     """Requests, or parts of them."""
     single: bool = True
     """Whether each of these is one row, and the first of its request."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Of the rows."""
 
 
 class Predictions(NamedTuple):
@@ -106,7 +110,7 @@ def pack_frame(
     return [_LENGTH.pack(len(encoded)), encoded, _bytes(rows), _bytes(probabilities), places, ids.encode()]
 
 
-def _bytes(array: npt.NDArray[np.float32]) -> bytes | memoryview:
+def _bytes(array: npt.NDArray[np.floating[Any]]) -> bytes | memoryview:
     return array.data.cast("B") if array.size else b""
 
 
@@ -122,7 +126,7 @@ def read_frame(data: bytes) -> Predictions:
     except (struct.error, msgspec.MsgspecError) as error:
         raise ValueError(f"no frame of predictions: {error}") from error
     at = _LENGTH.size + length
-    rows, at = _take(data, at, "<f4", (head.rows, head.columns))
+    rows, at = _take(data, at, _STORED[head.dtype], (head.rows, head.columns))
     probabilities, at = _take(data, at, "<f4", (head.rows, head.classes))
     if head.single:
         return Predictions(head, rows, probabilities, data[at:].decode().split("\n"), np.zeros(head.rows, np.int32))

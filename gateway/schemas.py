@@ -7,7 +7,19 @@ from msgspec import UNSET, UnsetType
 
 from gateway.sync.status import SyncStatus
 
-__all__ = ["Health", "LoadedModel", "ModelHealth", "PredictRequest", "Prediction", "Predictions", "RowPrediction"]
+__all__ = [
+    "Health",
+    "LoadedModel",
+    "ModelHealth",
+    "Outcome",
+    "OutcomePrediction",
+    "OutcomePredictions",
+    "PredictRequest",
+    "Prediction",
+    "Predictions",
+    "RowPrediction",
+    "TableRequest",
+]
 
 Value = float | None
 Row = list[Value] | dict[str, Value]
@@ -18,6 +30,17 @@ class PredictRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     features: Row | UnsetType = UNSET
     instances: list[Row] | UnsetType = UNSET
+
+
+TableValue = float | str | bool | None
+TableRow = list[TableValue] | dict[str, TableValue]
+
+
+class TableRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """The same for a model with columns of several kinds."""
+
+    features: TableRow | UnsetType = UNSET
+    instances: list[TableRow] | UnsetType = UNSET
 
 
 class RowPrediction(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +72,40 @@ class Predictions(msgspec.Struct, frozen=True):
     version: str
     request_id: str
     predictions: list[RowPrediction]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model says of one row, whatever its task; what does not apply is left out."""
+
+    prediction: bool | int | float | str | UnsetType = UNSET
+    """The class that scikit-learn's `predict` returns."""
+    label: str | UnsetType = UNSET
+    """Its display name."""
+    probabilities: dict[str, float] | UnsetType = UNSET
+    """By label."""
+    scores: dict[str, float] | float | UnsetType = UNSET
+    """What `decision_function` returns: by label, or one number, above 0 for the second of two classes."""
+    value: float | list[float] | UnsetType = UNSET
+    """A number, or several."""
+    targets: dict[str, Outcome] | UnsetType = UNSET
+    """By name, if the model has several targets."""
+
+
+class OutcomePrediction(Outcome, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to one row of a model that is no classifier with probabilities of one target."""
+
+    model: str
+    version: str
+    request_id: str
+
+
+class OutcomePredictions(msgspec.Struct, frozen=True, kw_only=True):
+    """Its answer to many rows, in their order."""
+
+    model: str
+    version: str
+    request_id: str
+    predictions: list[Outcome]
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):

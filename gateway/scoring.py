@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
 from gateway.errors import BadRequest
-from gateway.schemas import Prediction, Predictions, RowPrediction
+from gateway.schemas import OutcomePrediction, OutcomePredictions, Prediction, Predictions, RowPrediction
 
 if TYPE_CHECKING:
     from gateway.admission import Admission
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.generation import Generation
     from gateway.models import Models
     from gateway.reply import Answer
-    from gateway.schemas import PredictRequest
+    from gateway.schemas import Outcome, PredictRequest
     from gateway.tickets import Scores
 
 __all__ = ["Scoring"]
@@ -66,6 +66,8 @@ class Scoring:
 
 
 def _answer_one(generation: Generation, request_id: str, scores: Scores) -> Answer:
+    if generation.outcome is not None:
+        return _answer_outcomes(generation, request_id, scores, one=True)
     (probabilities,) = scores
     best = probabilities.index(max(probabilities))
     found = Prediction(
@@ -80,6 +82,8 @@ def _answer_one(generation: Generation, request_id: str, scores: Scores) -> Answ
 
 
 def _answer_many(generation: Generation, request_id: str, scores: Scores) -> Answer:
+    if generation.outcome is not None:
+        return _answer_outcomes(generation, request_id, scores, one=False)
     rows = [_row(generation, probabilities) for probabilities in scores]
     found = Predictions(generation.name, generation.version, request_id, rows)
     return 200, [*generation.stamp, ("x-request-id", request_id)], _encode(found)
@@ -88,3 +92,19 @@ def _answer_many(generation: Generation, request_id: str, scores: Scores) -> Ans
 def _row(generation: Generation, probabilities: list[float]) -> RowPrediction:
     best = probabilities.index(max(probabilities))
     return RowPrediction(generation.classes[best], generation.labels[best], generation.by_label(*probabilities))
+
+
+def _answer_outcomes(generation: Generation, request_id: str, scores: Scores, *, one: bool) -> Answer:
+    read = generation.outcome
+    outcomes = [read(row) for row in scores] if read is not None else []
+    stamp: dict[str, Any] = {"model": generation.name, "version": generation.version, "request_id": request_id}
+    found: OutcomePrediction | OutcomePredictions
+    if one:
+        found = OutcomePrediction(**stamp, **_fields(outcomes[0]))
+    else:
+        found = OutcomePredictions(**stamp, predictions=outcomes)
+    return 200, [*generation.stamp, ("x-request-id", request_id)], _encode(found)
+
+
+def _fields(outcome: Outcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in outcome.__struct_fields__}

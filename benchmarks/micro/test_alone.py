@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.express import takes
+from gateway.blocks import Block
 from gateway.rows import RowPacker
 from gateway.schemas import PredictRequest
 from gateway.tickets import Ticket
@@ -56,12 +57,12 @@ def test_find_model(measure: Measure, lived: Lived) -> None:
 
 def test_pack(measure: Measure, lived: Lived, row: list[float | None]) -> None:
     """One row."""
-    packer = RowPacker(lived.generation.engine.metadata.signature)
-    buffer = memoryview(bytearray(packer.row_bytes))
+    packer = RowPacker(lived.generation.engine.metadata)
+    block = Block(lived.generation.engine, 8)
     measure(
-        lambda: packer.pack(buffer, 0, row, "$.features"), "`struct.pack_into`, straight into the batch; checks range"
+        lambda: packer.pack(block, 0, row, "$.features"), "`struct.pack_into`, straight into the batch; checks range"
     )
-    assert buffer.cast("f").tolist() == pytest.approx(row, rel=1e-6)
+    assert block.rows[0].tolist() == pytest.approx(row, rel=1e-6)
 
 
 def test_finish(measure: Measure, lived: Lived, body: bytes) -> None:

@@ -26,10 +26,12 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from converters import ConversionError, GoldenMismatch, ParityError, check_golden, convert, open_session
+from converters.answers import label_of, score_of
 from converters.conversion import SCORE_OUTPUT, TARGET_OPSET
 from converters.golden import choose_golden
-from converters.numbers import decode_rows
-from converters.session import label_of, score, score_of
+from converters.modelfile import Signature, Target
+from converters.numbers import decode_rows, encode_rows
+from converters.session import score
 
 CANDIDATES = {
     "forest-100x5": lambda: RandomForestClassifier(100, max_depth=5, random_state=0),
@@ -176,7 +178,7 @@ def test_histogram_boosting_is_cured(classes, build):
 
     file = build(estimator, rows)
 
-    assert file.metadata.signature.missing == "accepted"
+    assert all(column.missing for column in file.metadata.signature.columns)
     assert file.metadata.parity.error_max < 1e-6
     assert None in {value for row in file.metadata.golden.rows for value in row}
 
@@ -198,7 +200,7 @@ def test_missing_values_are_refused_where_the_graph_disagrees(build):
     estimator = RandomForestClassifier(20, random_state=0).fit(holed, target)
     assert np.isfinite(estimator.predict_proba(holed)).all()
 
-    assert build(estimator, rows).metadata.signature.missing == "refused"
+    assert not any(column.missing for column in build(estimator, rows).metadata.signature.columns)
     with pytest.raises(ParityError, match="held-out rows"):
         build(estimator, holed)
 
@@ -209,8 +211,8 @@ def test_missing_values_are_accepted_behind_an_imputer(build):
     estimator = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()).fit(rows, target)
     file = build(estimator, rows)
 
-    assert file.metadata.signature.missing == "accepted"
-    assert build(estimator[1:], rows).metadata.signature.missing == "refused"
+    assert all(column.missing for column in file.metadata.signature.columns)
+    assert not any(column.missing for column in build(estimator[1:], rows).metadata.signature.columns)
 
 
 class Constant(ClassifierMixin, BaseEstimator):
@@ -326,7 +328,7 @@ def test_golden_rows_are_held_out_rows_over_the_whole_range_of_scores(forest, ca
     rows = decode_rows(golden.rows)
     expected = forest.estimator.predict_proba(rows)
 
-    assert np.array_equal(np.array(golden.probabilities), expected)
+    assert np.array_equal(np.array(golden.answers), expected)
     assert {tuple(row) for row in rows} <= {tuple(row) for row in cancer[0]}
     assert np.all(np.diff(expected[:, 1]) >= 0)
     assert expected[0, 1] < 0.01
@@ -336,7 +338,7 @@ def test_golden_rows_are_held_out_rows_over_the_whole_range_of_scores(forest, ca
 def test_few_held_out_rows_make_few_golden_rows():
     """Each row once, however few there are."""
     rows = np.arange(6.0).reshape(3, 2)
-    golden = choose_golden(rows, np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]), "g")
+    golden = choose_golden(encode_rows(rows), choice(2), np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]), "g")
 
     assert golden.rows == ((0.0, 1.0), (4.0, 5.0), (2.0, 3.0))
 
@@ -347,7 +349,7 @@ def test_golden_rows_are_scored_together_and_alone(forest):
     metadata = forest.file.metadata
     seen = []
 
-    def run(rows):
+    def run(rows, _):
         seen.append(len(rows))
         return score(session, metadata.signature, rows)
 
@@ -356,7 +358,7 @@ def test_golden_rows_are_scored_together_and_alone(forest):
     for wrong in (1, 16):
         with pytest.raises(GoldenMismatch, match=r"golden row 0 is off by 0\.1, tolerance 1e-05 \(\d+ of 16 rows\)"):
             check_golden(
-                lambda rows, wrong=wrong: score(session, metadata.signature, rows) + 0.1 * (len(rows) == wrong),
+                lambda rows, _, wrong=wrong: score(session, metadata.signature, rows) + 0.1 * (len(rows) == wrong),
                 metadata,
             )
 
@@ -365,27 +367,32 @@ def test_golden_rows_are_scored_together_and_alone(forest):
 def test_golden_answer_that_is_no_number_is_a_mismatch(forest, value):
     """NaN compares as within no tolerance."""
     with pytest.raises(GoldenMismatch, match="golden row 0 is off by"):
-        check_golden(lambda rows: np.full((len(rows), 2), value, dtype=np.float32), forest.file.metadata)
+        check_golden(lambda rows, _: np.full((len(rows), 2), value, dtype=np.float32), forest.file.metadata)
 
 
 def test_golden_answers_of_another_shape_are_a_mismatch(forest):
     """Three columns for two classes is named, not broadcast."""
     with pytest.raises(GoldenMismatch, match=r"shape \(16, 3\), expected \(16, 2\)"):
-        check_golden(lambda rows: np.zeros((len(rows), 3), dtype=np.float32), forest.file.metadata)
+        check_golden(lambda rows, _: np.zeros((len(rows), 3), dtype=np.float32), forest.file.metadata)
+
+
+def choice(classes):
+    target = Target(classes=tuple(range(classes)), labels=tuple("abc"[:classes]), width=classes)
+    return Signature(columns=(), input_name="X", targets=(target,), score_output="p")
 
 
 def test_watched_score_is_the_last_class_of_two_and_the_largest_of_more():
     """One number a row, float64."""
-    two = score_of(np.float32([[0.25, 0.75]]))
-    three = score_of(np.float32([[0.25, 0.5, 0.25]]))
+    two = score_of(choice(2), np.float32([[0.25, 0.75]]))
+    three = score_of(choice(3), np.float32([[0.25, 0.5, 0.25]]))
 
     assert (two.tolist(), three.tolist(), two.dtype) == ([0.75], [0.5], np.float64)
 
 
 def test_watched_label_is_the_class_of_the_largest_probability():
     """As its place; the first one of equals, and none where there is no answer."""
-    two = label_of(np.float32([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25], [np.nan, np.nan]]))
-    three = label_of(np.float32([[0.25, 0.5, 0.25], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6], [0.5, np.nan, 0.5]]))
+    two = label_of(choice(2), np.float32([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25], [np.nan, np.nan]]))
+    three = label_of(choice(3), np.float32([[0.25, 0.5, 0.25], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6], [0.5, np.nan, 0.5]]))
 
     assert two.tolist() == pytest.approx([1, 0, 0, np.nan], nan_ok=True)
     assert three.tolist() == pytest.approx([1, 0, 2, np.nan], nan_ok=True)

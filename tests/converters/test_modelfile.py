@@ -50,7 +50,7 @@ def test_rows_survive_json_bit_for_bit(rows):
     """decode(encode(x)) = x for every double, signed zeros, subnormals and infinities included; NaN is missing."""
     encoded = encode_rows(rows)
     refuse_non_finite(encoded)
-    golden = Golden(graph_sha256="", rows=tuple(map(tuple, encoded)), probabilities=())
+    golden = Golden(graph_sha256="", rows=tuple(map(tuple, encoded)), answers=())
     text = msgspec.json.encode(golden)
     again = decode_rows(msgspec.json.decode(text, type=Golden).rows)
 
@@ -142,6 +142,10 @@ def _signature(metadata, **changes):
     return replace(metadata, signature=replace(metadata.signature, **changes))
 
 
+def _target(metadata, **changes):
+    return _signature(metadata, targets=(replace(metadata.signature.targets[0], **changes),))
+
+
 def _golden(metadata, **changes):
     return replace(metadata, golden=replace(metadata.golden, **changes))
 
@@ -160,12 +164,16 @@ def _golden(metadata, **changes):
             "features are not the signature's columns",
         ),
         (lambda m: _signature(m, columns=()), "0 columns"),
-        (lambda m: _signature(m, classes=(0, 1, 2)), "3 classes and 2 labels"),
-        (lambda m: _signature(m, classes=(0,), labels=("a",)), "1 classes"),
+        (lambda m: _target(m, classes=(0, 1, 2)), "3 classes, 2 labels, 2 scores"),
+        (lambda m: _target(m, classes=(0,), labels=("a",)), "1 classes"),
+        (lambda m: _target(m, decides="sign"), "decides by sign"),
+        (lambda m: _target(m, scale=0.0), "2 classes"),
+        (lambda m: _signature(m, targets=()), "no target"),
+        (lambda m: _signature(m, text_input="S"), "text columns"),
         (lambda m: _golden(m, rows=m.golden.rows[1:]), "differ in number"),
-        (lambda m: _golden(m, rows=(), probabilities=()), "differ in number"),
+        (lambda m: _golden(m, rows=(), answers=()), "differ in number"),
         (lambda m: _golden(m, rows=tuple(row[1:] for row in m.golden.rows)), "another width"),
-        (lambda m: _golden(m, probabilities=tuple((*p, 0.0) for p in m.golden.probabilities)), "another width"),
+        (lambda m: _golden(m, answers=tuple((*p, 0.0) for p in m.golden.answers)), "another width"),
         (lambda m: _parity(m, passed=False), "certificate says it failed"),
         (lambda m: _parity(m, tolerance=2 * MAX_TOLERANCE), r"allows 0\.002, at most 0\.001"),
         (lambda m: _parity(m, tolerance=-1.0), "allows -1"),
@@ -247,7 +255,7 @@ def test_reading_a_model_file_loads_no_converter(linear):
         "import sys; from converters import open_session, read_metadata, check_golden\n"
         "from converters.session import properties_of, score\n"
         "session = open_session(open(sys.argv[1], 'rb').read()); metadata = read_metadata(properties_of(session))\n"
-        "check_golden(lambda rows: score(session, metadata.signature, rows), metadata)\n"
+        "check_golden(lambda rows, texts: score(session, metadata.signature, rows, texts), metadata)\n"
         "print(*sorted({'onnx', 'skl2onnx', 'sklearn', 'scipy', 'mlflow', 'joblib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(linear.path)], capture_output=True, text=True, check=True)

@@ -147,8 +147,8 @@ def _parity(**changes):
 
 
 def _edit_answers(metadata):
-    first, *others = metadata.golden.probabilities
-    return replace(metadata, golden=replace(metadata.golden, probabilities=(first[::-1], *others)))
+    first, *others = metadata.golden.answers
+    return replace(metadata, golden=replace(metadata.golden, answers=(first[::-1], *others)))
 
 
 @pytest.mark.parametrize(

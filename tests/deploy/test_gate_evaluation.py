@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converters import Column
-from converters.modelfile import Signature
+from converters.modelfile import Signature, Target
 from deploy.gating.evaluation import evaluate, must_improve, must_keep, must_reach
 from deploy.gating.evidence import EvidenceError, Judge
 from deploy.gating.paired import Estimate
@@ -23,7 +23,10 @@ class Fake:
     def __init__(self, name, noise, seed, *, blind=None, kind="category"):
         columns = (Column(name="x"), Column(name="group", kind=kind))
         signature = Signature(
-            columns=columns, input_name="X", classes=(0, 1), labels=("no", "yes"), score_output="probabilities"
+            columns=columns,
+            input_name="X",
+            targets=(Target(classes=(0, 1), labels=("no", "yes"), width=2),),
+            score_output="probabilities",
         )
         self.name, self.metadata = name, SimpleNamespace(signature=signature)
         self._noise, self._seed, self._blind = noise, seed, blind

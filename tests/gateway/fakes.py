@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from converters.modelfile import Column, Signature
+from converters.modelfile import Column, Signature, Target
 from gateway.engine import CostModel
 
 
@@ -26,12 +26,10 @@ class FakeMetadata:
 
     def __init__(self, width, missing="refused"):
         self.signature = Signature(
-            columns=tuple(Column(name=f"c{index}") for index in range(width)),
+            columns=tuple(Column(name=f"c{index}", missing=missing == "accepted") for index in range(width)),
             input_name="X",
-            classes=(0, 1),
-            labels=("no", "yes"),
+            targets=(Target(classes=(0, 1), labels=("no", "yes"), width=2),),
             score_output="probabilities",
-            missing=missing,
         )
 
 
@@ -50,7 +48,7 @@ class FakeEngine:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    def run(self, rows):
+    def run(self, rows, texts=None):
         """Score rows, once `may_go_on` is set."""
         firsts = rows[:, 0].tolist()
         self.batches.append(firsts)
@@ -62,7 +60,7 @@ class FakeEngine:
         answers[np.isin(rows[:, 0], list(self.nonfinite))] = np.nan
         return answers
 
-    def bind(self, rows):
+    def bind(self, rows, texts=None):
         """The same on a buffer."""
         return lambda count: self.run(rows[:count])
 

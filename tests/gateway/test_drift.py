@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from harness import wait_until
 
+from converters.modelfile import Column, Signature, Target
 from gateway import drift, losses
 from gateway import feed as feeds
 from gateway.counts import ModelCounts
@@ -23,6 +24,14 @@ from gateway.store import Entry
 from monitoring import RowCounter, build_reference, judge
 
 ENTRY = Entry(version="1", sha256="a" * 64)
+
+
+SIGNATURE = Signature(
+    columns=(Column(name="a"), Column(name="b")),
+    input_name="X",
+    targets=(Target(classes=(0, 1), labels=("no", "yes"), width=2),),
+    score_output="p",
+)
 
 
 @pytest.fixture
@@ -39,7 +48,7 @@ def reference():
 @pytest.fixture
 def model(reference):
     """What a monitor is told of one."""
-    return SimpleNamespace(reference=reference, signature=SimpleNamespace(classes=(0, 1)))
+    return SimpleNamespace(reference=reference, signature=SIGNATURE)
 
 
 @pytest.fixture

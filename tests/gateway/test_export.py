@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from converters.modelfile import Column, Signature
+from converters.modelfile import Column, Signature, Target
 from gateway.observe.export import Wanted, WantedError, export
 from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
@@ -27,7 +27,9 @@ IGNORED = ("request_id", "row", "time", "version")
 
 
 def signature(**more):
-    given = {"columns": (Column(name="x"), Column(name="n", kind="int")), "classes": (0, 1), "labels": ("no", "yes")}
+    target = {"classes": (0, 1), "labels": ("no", "yes")}
+    target |= {key: more.pop(key) for key in list(more) if key in target}
+    given = {"columns": (Column(name="x"), Column(name="n", kind="int")), "targets": (Target(**target, width=2),)}
     return Signature(input_name="X", score_output="p", **{**given, **more})
 
 

@@ -213,7 +213,7 @@ def test_a_prepared_engine_has_run_its_golden_rows_and_learned_its_cost(linear):
     """One path for first load and swap; golden rows that do not come out stop it."""
     engine = prepare(linear.file.data, max_rows=256, threads=1)
     assert 0 < engine.cost.predict_us(1) < engine.cost.predict_us(256)
-    text = b'"probabilities":[[0.'
+    text = b'"answers":[[0.'
     at = linear.file.data.index(text) + len(text)
     damaged = linear.file.data[:at] + b"55" + linear.file.data[at + 2 :]
     with pytest.raises(GoldenMismatch):

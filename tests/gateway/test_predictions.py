@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.modelfile import Column, Signature
+from converters.modelfile import Column, Signature, Target
 from gateway import predictionlog
 from gateway.drift import DriftMonitor
 from gateway.predictionlog import PredictionLog
@@ -32,8 +32,7 @@ ENTRY = Entry(version="3", sha256="a" * 64)
 SIGNATURE = Signature(
     columns=tuple(Column(name=name) for name in "abc"),
     input_name="X",
-    classes=(0, 1),
-    labels=("no", "yes"),
+    targets=(Target(classes=(0, 1), labels=("no", "yes"), width=2),),
     score_output="p",
 )
 
@@ -254,7 +253,7 @@ FULL = """
 import subprocess, sys
 from pathlib import Path
 import numpy as np
-from converters.modelfile import Column, Signature
+from converters.modelfile import Column, Signature, Target
 from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
 from gateway.predictionlog import PredictionLog
@@ -265,7 +264,10 @@ monitor = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", monitor], check=True)
 log = PredictionLog(monitor, LogSettings())
 signature = Signature(
-    columns=(Column(name="x"),), input_name="X", classes=(0, 1), labels=("no", "yes"), score_output="p"
+    columns=(Column(name="x"),),
+    input_name="X",
+    targets=(Target(classes=(0, 1), labels=("no", "yes"), width=2),),
+    score_output="p",
 )
 feed = log.open(Entry(version="1", sha256="a" * 64), "m", signature)
 rng, sent = np.random.default_rng(0), 0

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import Clock
 
-from converters.modelfile import Column, Signature
+from converters.modelfile import Column, Signature, Target
 from gateway.cli import _log_settings
 from gateway.observe import predlog, segments
 from gateway.observe.intake import Intake
@@ -43,7 +43,8 @@ def clock():
 
 def signature(names="xy", classes=(0, 1), labels=("no", "yes"), **more):
     columns = tuple(Column(name=name) for name in names)
-    return Signature(columns=columns, input_name="X", classes=classes, labels=labels, score_output="p", **more)
+    target = Target(classes=classes, labels=labels, width=len(classes))
+    return Signature(columns=columns, input_name="X", targets=(target,), score_output="p", **more)
 
 
 def leave(monitor, clock, ids, *, sha256=A, first=0.0, of=None, version="1", **settings):
@@ -170,7 +171,7 @@ def test_a_column_of_the_model_keeps_its_name(tmp_path, clock):
 def test_a_missing_value_is_null(tmp_path, clock):
     """As what is redacted; queries need not know of NaN."""
     log = PredictionLog(tmp_path, LogSettings(), clock)
-    feed = log.open(Entry(version="1", sha256=A), "m", signature(missing="accepted"))
+    feed = log.open(Entry(version="1", sha256=A), "m", signature())
     feed.append(np.array([[1, np.nan], [np.inf, 2]], np.float32), np.full((2, 2), 0.5, np.float32), ["one", "two"])
     log.close()
     Observing(tmp_path, clock).look()
@@ -495,7 +496,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from converters.modelfile import Column, Signature
+from converters.modelfile import Column, Signature, Target
 from gateway.observe import segments
 from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
@@ -505,7 +506,10 @@ from gateway.store import Entry
 
 root = Path(sys.argv[1])
 SIGNATURE = Signature(
-    columns=(Column(name="x"),), input_name="X", classes=(0, 1), labels=("no", "yes"), score_output="p"
+    columns=(Column(name="x"),),
+    input_name="X",
+    targets=(Target(classes=(0, 1), labels=("no", "yes"), width=2),),
+    score_output="p",
 )
 NOW = 1_800_000_000.0
 

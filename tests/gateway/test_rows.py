@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fakes import FakeMetadata
@@ -16,8 +18,8 @@ FITS = st.floats(width=64, allow_nan=False, allow_infinity=False).filter(lambda 
 
 def packed(row, width=3, missing="refused", path="$.features"):
     block = np.full((2, width), 7.0, dtype=np.float32)
-    packer = RowPacker(FakeMetadata(width, missing).signature)
-    packer.pack(block.data.cast("B"), packer.row_bytes, row, path)
+    space = SimpleNamespace(bytes=block.reshape(-1).data.cast("B"), texts=None)
+    RowPacker(FakeMetadata(width, missing)).pack(space, 1, row, path)
     assert (block[0] == 7.0).all()
     return block[1]
 
