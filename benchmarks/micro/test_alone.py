@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.express import takes
 from gateway.blocks import Block
+from gateway.express import takes
 from gateway.rows import RowPacker
 from gateway.schemas import PredictRequest
 from gateway.tickets import Ticket
