@@ -75,7 +75,7 @@ class Gateway(Litestar):
         self._express = ExpressTable(self._registered(marked) if self._lane != "off" else [])
         wires: list[Wire] = [handler.opt[EXPRESS].wire for handler in marked]
         self._native = wires[0]
-        self._wires = sorted({(under, wire) for wire in wires for under in wire.under}, key=lambda one: -len(one[0]))
+        self._wires = _by_path(wires)
         self._life = LifespanTask(self.lifespan())
 
     @staticmethod
@@ -219,6 +219,12 @@ class Gateway(Litestar):
     def _on_defect(self, request: Request[Any, Any, Any], error: Exception) -> Reply[Any]:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return self._on_error(request, Internal("internal error"))
+
+
+def _by_path(wires: list[Wire]) -> list[tuple[str, Wire]]:
+    """Each wire with each of its paths, the longest one first."""
+    found = {under: wire for wire in wires for under in wire.under}
+    return sorted(found.items(), key=lambda one: -len(one[0]))
 
 
 def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
