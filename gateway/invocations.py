@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.errors import UnsupportedMediaType
-from gateway.frames import Frame, InvalidInput, table_of
+from gateway.frames import Frame, InvalidInput, SchemaMismatch, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,8 @@ def _json_object(body: bytes) -> dict[str, Any]:
         data = _python_json(body)
     if isinstance(data, dict):
         return data
-    raise InvalidInput(f"Invalid input. {_ONE_OF} Received {'a list' if isinstance(data, list) else 'no dictionary'}.")
+    told = "Received a list." if isinstance(data, list) else "Error: the body is a single value."
+    raise InvalidInput(f"Invalid input. {_ONE_OF} {told}")
 
 
 def _python_json(body: bytes) -> Any:
@@ -166,11 +167,11 @@ def _inputs_frame(given: Any) -> Frame:
     if isinstance(given, list):
         return _rows(given, "Invalid input. Error: ")
     if not isinstance(given, dict):
-        raise InvalidInput("Invalid input. Error: send a list of rows, or the columns by name")
+        raise InvalidInput("send a list of rows, or the columns by name")
     columns = {name: values for name, values in given.items() if isinstance(values, list)}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
-        raise InvalidInput(f"All arrays must be of the same length. Error: there are {sorted(lengths)}")
+        raise SchemaMismatch(f"All arrays must be of the same length. Error: there are {sorted(lengths)}")
     count = lengths.pop() if lengths else 1
     repeated = [columns.get(name) or [value] * count for name, value in given.items()]
     return Frame(list(given), list(zip(*repeated, strict=True)))

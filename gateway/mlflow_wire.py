@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from converters.modelfile import Target
     from gateway.admission import Admission
     from gateway.errors import GatewayError
-    from gateway.express import Arriving, Headers
     from gateway.generation import Generation
     from gateway.models import Models
     from gateway.reply import Answer
     from gateway.tickets import Scores
+    from gateway.wires import Arriving, Headers
 
 __all__ = ["PROTOCOL_VERSION", "MlflowError", "MlflowPredictions", "MlflowWire"]
 
@@ -57,7 +57,8 @@ class MlflowError(msgspec.Struct, frozen=True):
 class MlflowWire:
     """Begins and refuses scoring requests of this protocol, on any lane."""
 
-    media_types = (JSON, CSV)
+    media_types = frozenset({JSON, f"{JSON}; charset=utf-8", CSV, f"{CSV}; charset=utf-8"})
+    under = ("/invocations",)
 
     def __init__(self, models: Models, admission: Admission) -> None:
         self._find = models.find
@@ -81,7 +82,7 @@ class MlflowWire:
         """The answer for an error, counted as any other."""
         status, fields, _ = self._admission.refuse(error, headers.get("x-request-id"))
         others = [field for field in fields if field[0] != "content-type"]
-        if isinstance(error, UnsupportedMediaType):
+        if status == UnsupportedMediaType.status:
             return status, [_TEXT, *others], str(error).encode()
         code = "INVALID_PARAMETER_VALUE" if isinstance(error, SchemaMismatch) else _CODES.get(status, "BAD_REQUEST")
         return status, [JSON_HEADER, *others], _encode(MlflowError(code, str(error)))
