@@ -21,6 +21,7 @@ from gateway.express import EXPRESS, ExpressTable, takes
 from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
+from gateway.mlflow_routes import mlflow_probes, mlflow_routes
 from gateway.page.routes import page_routes
 from gateway.page.sampler import Sampler
 from gateway.page.streams import Streams
@@ -53,12 +54,15 @@ class Gateway(Litestar):
 
     def __init__(self, config: WorkerConfig) -> None:
         self.worker = Worker(config)
-        marked = scoring_routes(self.worker)
+        marked = scoring_routes(self.worker) + mlflow_routes(self.worker)
         self._max_body = config.settings.max_body_bytes
         self._started_fd = config.started_fd
         self._streams = Streams(lambda: Sampler(self.worker, Path(config.store), Path(config.monitor)))
         super().__init__(
-            marked + plain_routes(self.worker) + (page_routes(self._streams) if config.settings.page else []),
+            marked
+            + plain_routes(self.worker)
+            + mlflow_probes(self.worker)
+            + (page_routes(self._streams) if config.settings.page else []),
             lifespan=[lambda _app: self.worker.running(), lambda _app: self._streams.running()],
             exception_handlers={
                 GatewayError: self._on_error,
