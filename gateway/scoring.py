@@ -13,12 +13,12 @@ from gateway.schemas import OutcomePrediction, OutcomePredictions, Prediction, P
 
 if TYPE_CHECKING:
     from gateway.admission import Admission
-    from gateway.express import Arriving
     from gateway.generation import Generation
     from gateway.models import Models
     from gateway.reply import Answer
-    from gateway.schemas import Outcome, PredictRequest
+    from gateway.schemas import Outcome, PredictRequest, TableRequest
     from gateway.tickets import Scores
+    from gateway.wires import Arriving
 
 __all__ = ["Scoring"]
 
@@ -34,7 +34,12 @@ class Scoring:
         self._deadline = admission.deadline
 
     def begin(
-        self, member: Arriving, data: PredictRequest, model: str | None, request_id: str | None, deadline: str | None
+        self,
+        member: Arriving,
+        data: PredictRequest | TableRequest,
+        model: str | None,
+        request_id: str | None,
+        deadline: str | None,
     ) -> None:
         """Queue the rows of a request for one generation of a model.
 
