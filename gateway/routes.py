@@ -7,21 +7,21 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
+from gateway.bodies import answer_by, marked
 from gateway.course import Course, Courses
 from gateway.errors import BadRequest, Problem
-from gateway.express import EXPRESS, ExpressBody
+from gateway.express import ExpressRoute
 from gateway.feedback import feedback_route
 from gateway.histogram import Histogram, histogram_past, histogram_serving
+from gateway.native import NativeWire
 from gateway.performance import Performances, read_performances, select
 from gateway.reply import JSON_HEADER, Reply
 from gateway.schemas import Health, Prediction, Predictions, PredictRequest
-from gateway.scoring import Scoring
-from gateway.tickets import Ticket
 from gateway.verdicts import HORIZON_MAX_S, DriftReport, checked_horizon, judge_past, judge_serving
 
 if TYPE_CHECKING:
@@ -65,45 +65,37 @@ _STAMPS = [
 ]
 
 
-def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
-    """The routes that are also compiled into the express lane, by path."""
-    admission = worker.admission
-    begin = Scoring(worker.models, admission).begin
-    common: dict[str, Any] = {
-        "status_code": 200,
-        "dto": ExpressBody.of(PredictRequest),
-        "opt": {EXPRESS: begin},
-        "responses": _PROBLEMS,
-        "response_headers": _STAMPS,
-        "raises": [],
-        "tags": ["scoring"],
-    }
+def scoring_routes(worker: Worker) -> list[HTTPRouteHandler]:
+    """The routes that are on the express lane."""
+    wire = NativeWire(worker.models, worker.admission)
+    one = ExpressRoute("/predict", wire, worker.admission)
+    named = ExpressRoute("/predict/{model:str}", wire, worker.admission)
+    common: dict[str, Any] = {"responses": _PROBLEMS, "response_headers": _STAMPS, "tags": ["scoring"]}
 
-    async def answered(
-        data: PredictRequest, model: str | None, request_id: str | None, deadline: str | None
-    ) -> Reply[Prediction | Predictions]:
-        ticket = Ticket(admission.arrival())
-        begin(ticket, data, model, request_id, deadline)
-        return Reply(*ticket.finish(await ticket))
-
-    @post("/predict", **common)
+    @post(**marked(one, PredictRequest), **common)
     async def predict(
-        data: JSONBody[PredictRequest], request_id: RequestId = None, deadline: Deadline = None
+        request: Request[Any, Any, Any],
+        data: JSONBody[PredictRequest | None] = None,
+        request_id: RequestId = None,
+        deadline: Deadline = None,
     ) -> Reply[Prediction | Predictions]:
         """Score one row (`features`) or many (`instances`) by the default model."""
-        return await answered(data, None, request_id, deadline)
+        del data, request_id, deadline
+        return await answer_by(one, request)
 
-    @post("/predict/{model:str}", **common)
+    @post(**marked(named, PredictRequest), **common)
     async def predict_by(
-        data: JSONBody[PredictRequest],
+        request: Request[Any, Any, Any],
         model: FromPath[str],
+        data: JSONBody[PredictRequest | None] = None,
         request_id: RequestId = None,
         deadline: Deadline = None,
     ) -> Reply[Prediction | Predictions]:
         """Score one row or many by the named model."""
-        return await answered(data, model, request_id, deadline)
+        del model, data, request_id, deadline
+        return await answer_by(named, request)
 
-    return [("/predict", predict), ("/predict/{model:str}", predict_by)]
+    return [predict, predict_by]
 
 
 def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:

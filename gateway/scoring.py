@@ -13,12 +13,12 @@ from gateway.schemas import OutcomePrediction, OutcomePredictions, Prediction, P
 
 if TYPE_CHECKING:
     from gateway.admission import Admission
-    from gateway.express import Arriving
     from gateway.generation import Generation
     from gateway.models import Models
     from gateway.reply import Answer
     from gateway.schemas import Outcome, PredictRequest
     from gateway.tickets import Scores
+    from gateway.wires import Arriving
 
 __all__ = ["Scoring"]
 
