@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import sys
+import zlib
 
 import msgspec
 import pytest
@@ -177,7 +179,9 @@ def test_names_in_any_order_answer_as_the_list(lanes, cancer):
         ((), None, 415),
         ((), "application/x-www-form-urlencoded", 415),
         ((), "multipart/form-data; boundary=x", 415),
-        (("Content-Encoding: gzip",), "application/json", 415),
+        (("Content-Encoding: gzip",), "application/json", 400),
+        (("Content-Encoding: br",), "application/json", 415),
+        (("Content-Encoding: gzip, gzip",), "application/json", 415),
         (("Content-Encoding: identity",), "application/json", 200),
         (("Origin: http://localhost",), "application/json", 200),
         (("X-Request-Id: " + "a" * 128,), "application/json", 200),
@@ -266,6 +270,32 @@ def test_a_chunked_body_over_the_limit_is_413(lanes):
         b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
     )
     assert same(lanes, lambda port: exchange(port, head, chunks))[0] == 413
+
+
+PACK = {"gzip": gzip.compress, "deflate": zlib.compress, "Deflate": lambda body: zlib.compress(body, wbits=-15)}
+
+
+@pytest.mark.parametrize("coding", PACK)
+def test_a_compressed_body_is_answered_as_the_plain_one(lanes, coding):
+    """Good, bad, cut off and followed by something: a body that inflates is answered to the byte as if sent plain."""
+    extra = (f"Content-Encoding: {coding}",)
+    for body in (features(row()), GOOD["many rows"], BAD["29 features"][0], b""):
+        packed = PACK[coding](body)
+        plain = same(lanes, lambda port, body=body: post(port, body))
+        assert same(lanes, lambda port, packed=packed: post(port, packed, extra=extra)) == plain
+    packed = PACK[coding](features(row()))
+    for damaged, words in ((packed[:-3], "cut off"), (packed + b"more", "4 bytes follow"), (b"", "cut off after 0")):
+        status, headers, content = same(lanes, lambda port, body=damaged: post(port, body, extra=extra))
+        assert (status, headers["content-type"]) == (400, ["application/problem+json"])
+        assert words in json.loads(content)["detail"]
+
+
+def test_a_body_that_inflates_over_the_limit_is_413(lanes):
+    """Whatever it is sent as: 64 MiB in 64 kB."""
+    bomb = gzip.compress(bytes(1 << 26))
+    status, _, content = same(lanes, lambda port: post(port, bomb, extra=("Content-Encoding: gzip",)))
+    assert status == 413
+    assert f"more than {MAX_BODY} bytes (max_body_bytes)" in json.loads(content)["detail"]
 
 
 def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
