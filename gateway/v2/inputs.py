@@ -77,15 +77,15 @@ class Inputs:
         arrays, at = [], 0
         for place, given in enumerate(inputs):
             tensor = Tensor(given.name, given.datatype, given.shape, self._model, place)
-            size = _binary_size(given)
+            source = _source(given)
             if given.datatype not in DATATYPES:
                 raise BadRequest(words.no_datatype(given.name, given.datatype, list(DATATYPES)))
             self._check_shape(tensor, whole=len(inputs) == 1 and self._is_whole(given))
-            if size is None:
-                arrays.append((tensor, from_json(tensor, given.data)))
+            if isinstance(source, int):
+                arrays.append((tensor, from_bytes(tensor, behind[at : at + source])))
+                at += source
             else:
-                arrays.append((tensor, from_bytes(tensor, behind[at : at + size])))
-                at += size
+                arrays.append((tensor, from_json(tensor, source)))
         if at != len(behind):
             raise BadRequest(words.additional_data(self._model))
         if len(inputs) == 1 and self._is_whole(inputs[0]):
@@ -160,22 +160,14 @@ class Inputs:
         return fitted
 
 
-def _binary_size(given: InferInput) -> int | None:
-    """Bytes of an input's binary data; None if its data are in the JSON."""
-    parameters = given.parameters
-    binary = parameters is not None and parameters.binary_data_size is not msgspec.UNSET
-    shared = parameters is not None and parameters.shared_memory_region is not msgspec.UNSET
-    found = [
-        field
-        for field, there in (
-            ("data", bool(memoryview(given.data))),
-            ("binary_data_size", binary),
-            ("shared_memory_region", shared),
-        )
-        if there
-    ]
+def _source(given: InferInput) -> msgspec.Raw | int:
+    """An input's data in the JSON, or how many bytes behind it are its."""
+    size = given.parameters.binary_data_size if given.parameters is not None else msgspec.UNSET
+    region = given.parameters.shared_memory_region if given.parameters is not None else msgspec.UNSET
+    sources = {"data": given.data, "binary_data_size": size, "shared_memory_region": region}
+    found = [field for field, value in sources.items() if value is not msgspec.UNSET]
     if len(found) != 1:
         raise BadRequest(words.one_source(found))
-    if shared:
+    if not isinstance(region, msgspec.UnsetType):
         raise BadRequest(f"no shared memory here: send the data of input '{given.name}' in the body")
-    return parameters.binary_data_size if parameters is not None and binary else None  # type: ignore[return-value]  # not UNSET, as `binary` says
+    return given.data if isinstance(size, msgspec.UnsetType) else size  # type: ignore[return-value]  # one is set

@@ -42,9 +42,9 @@ class InferInput(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shape: list[Natural]
     datatype: str
     parameters: InputParameters | None = None
-    data: Annotated[msgspec.Raw, msgspec.Meta(description="Flat, or one array a row; null is a missing value.")] = (
-        msgspec.Raw()
-    )
+    data: Annotated[
+        msgspec.Raw | UnsetType, msgspec.Meta(description="Flat, or an array a row; null is a missing value.")
+    ] = UNSET
 
 
 class OutputParameters(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -70,6 +70,8 @@ class RequestParameters(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     binary_data_output: bool = False
     """Whether outputs are wanted as bytes unless one of them says otherwise."""
+    timeout: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = 0
+    """Microseconds within which an answer is wanted, if `X-Deadline-Ms` does not say it; 0: the server's default."""
 
 
 class InferRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):

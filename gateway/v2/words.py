@@ -17,6 +17,7 @@ __all__ = [
     "input_twice",
     "no_datatype",
     "not_json",
+    "not_ready",
     "one_source",
     "output_twice",
     "row_counts",
@@ -27,6 +28,7 @@ __all__ = [
     "unexpected_input",
     "unexpected_output",
     "unknown_model",
+    "unknown_version",
     "unparsed",
 ]
 
@@ -35,7 +37,17 @@ _SHOWN_NAMES = 5
 
 def unknown_model(model: str) -> str:
     """No such model."""
-    return f"Request for unknown model: {model!r} is not found"
+    return f"Request for unknown model: '{model}' is not found"
+
+
+def unknown_version(model: str, version: str, serves: str) -> str:
+    """The model serves, but not in this version."""
+    return f"Request for unknown model: '{model}' version {version} is not found: version {serves} serves"
+
+
+def not_ready(model: str) -> str:
+    """The model is wanted but not loaded."""
+    return f"Request for unknown model: '{model}' is not at ready state: it is not loaded yet"
 
 
 def not_json(why: str) -> str:
