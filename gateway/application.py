@@ -30,6 +30,7 @@ from gateway.routes import plain_routes, scoring_routes
 from gateway.started import tell_started
 from gateway.turns import LoopTurns
 from gateway.v2.plain import v2_plain_routes
+from gateway.v2.repository import v2_repository_routes
 from gateway.v2.routes import v2_scoring_routes
 from gateway.worker import Worker
 
@@ -63,6 +64,7 @@ class Gateway(Litestar):
             marked
             + plain_routes(self.worker)
             + v2_plain_routes(self.worker)
+            + v2_repository_routes(self.worker)
             + (page_routes(self._streams) if config.settings.page else []),
             lifespan=[lambda _app: self.worker.running(), lambda _app: self._streams.running()],
             exception_handlers={

@@ -15,7 +15,11 @@ __all__ = [
     "input_datatype",
     "input_shape",
     "input_twice",
+    "load_failed",
+    "load_parameters",
+    "load_unknown",
     "no_datatype",
+    "no_token",
     "not_json",
     "not_ready",
     "one_source",
@@ -29,7 +33,9 @@ __all__ = [
     "unexpected_output",
     "unknown_model",
     "unknown_version",
+    "unload",
     "unparsed",
+    "wrong_token",
 ]
 
 _SHOWN_NAMES = 5
@@ -163,6 +169,36 @@ def unexpected_output(name: str, model: str, gives: Sequence[str]) -> str:
 def output_twice(name: str) -> str:
     """One output, asked for two times."""
     return f"output '{name}' already exists in request"
+
+
+def load_unknown(model: str) -> str:
+    """The store does not name the model."""
+    return f"failed to load '{model}', failed to poll from model repository: the store names no such model"
+
+
+def load_failed(model: str, why: str) -> str:
+    """The version that the store names cannot be loaded."""
+    return f"failed to load '{model}', {why}"
+
+
+def load_parameters(model: str) -> str:
+    """A configuration or a file came with the request."""
+    return f"failed to load '{model}', no parameters are taken: what serves is a file of the store"
+
+
+def unload(model: str) -> str:
+    """There is no unloading in one worker."""
+    return f"failed to unload '{model}', the store says what serves: run `hotgate unpublish {model}`"
+
+
+def no_token() -> str:
+    """Nobody may administrate over HTTP."""
+    return "explicit model load / unload is not allowed: set [gateway] admin_token, and send it as a bearer token"
+
+
+def wrong_token() -> str:
+    """The caller may not."""
+    return "explicit model load / unload is not allowed without `Authorization: Bearer` and the admin_token"
 
 
 def _dims(shape: Sequence[int]) -> str:

@@ -30,7 +30,7 @@ def served(store, linear, forest):
                 for name, (version, trained) in models.items()
             }
         )
-    settings = GatewaySettings(max_body_bytes=1 << 20)
+    settings = GatewaySettings(max_body_bytes=1 << 20, admin_token="a-token-of-the-administrator")
     config = WorkerConfig(settings=settings, store=str(store.root), monitor=str(folder / "monitor"))
     options = ["--interface", "rsgi", "--loop", "asyncio", "--no-ws", "--runtime-threads", "1"]
     with serving(
