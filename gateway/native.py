@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.bodies import JSON, decode_json, media_type
 from gateway.errors import UnsupportedMediaType
-from gateway.schemas import PredictRequest
+from gateway.schemas import PredictRequest, TableRequest
 from gateway.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ class NativeWire:
     def __init__(self, models: Models, admission: Admission) -> None:
         self._begin = Scoring(models, admission).begin
         self._admission = admission
+        self._models = models
         self._decoder = msgspec.json.Decoder(PredictRequest)
         self._decode = self._decoder.decode
+        self._table_decoder = msgspec.json.Decoder(TableRequest)
 
     def begin(self, member: Arriving, parameters: tuple[str, ...], headers: Headers, body: bytes) -> None:
         """Decode rows and queue them.
@@ -43,11 +45,15 @@ class NativeWire:
         if headers.get("content-type") != JSON and media_type(headers) != JSON:
             given = headers.get("content-type") or ""
             raise UnsupportedMediaType(f"Content-Type must be {JSON}, not {given!r}")
-        try:
-            data = self._decode(body)
-        except Exception:  # noqa: BLE001 - decoded again for the client's words
-            data = decode_json(self._decoder, body)
         model = parameters[0] if parameters else None
+        data: PredictRequest | TableRequest
+        if model in self._models.tables:
+            data = decode_json(self._table_decoder, body)
+        else:
+            try:
+                data = self._decode(body)
+            except Exception:  # noqa: BLE001 - decoded again for the client's words
+                data = decode_json(self._decoder, body)
         self._begin(member, data, model, headers.get("x-request-id"), headers.get("x-deadline-ms"))
 
     def refuse(self, error: GatewayError, headers: Headers) -> Answer:

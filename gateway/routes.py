@@ -21,7 +21,12 @@ from gateway.histogram import Histogram, histogram_past, histogram_serving
 from gateway.native import NativeWire
 from gateway.performance import Performances, read_performances, select
 from gateway.reply import JSON_HEADER, Reply
-from gateway.schemas import Health, Prediction, Predictions, PredictRequest
+from gateway.schemas import (
+    Health,
+    OutcomePrediction,
+    OutcomePredictions,
+    TableRequest,
+)
 from gateway.verdicts import HORIZON_MAX_S, DriftReport, checked_horizon, judge_past, judge_serving
 
 if TYPE_CHECKING:
@@ -42,6 +47,9 @@ Deadline = Annotated[
     str | None,
     HeaderParameter(name="X-Deadline-Ms", description="Milliseconds from the head within which an answer is wanted."),
 ]
+
+Scored = OutcomePrediction | OutcomePredictions
+"""What is documented: that of classifiers with probabilities, `Prediction` and `Predictions`, is a part of it."""
 
 _PROBLEMS = {
     400: ResponseSpec(Problem, description="The body or a header is wrong; the detail names the path of the value."),
@@ -72,25 +80,25 @@ def scoring_routes(worker: Worker) -> list[HTTPRouteHandler]:
     named = ExpressRoute("/predict/{model:str}", wire, worker.admission)
     common: dict[str, Any] = {"responses": _PROBLEMS, "response_headers": STAMPS, "tags": ["scoring"]}
 
-    @post(**marked(one, PredictRequest), **common)
+    @post(**marked(one, TableRequest), **common)
     async def predict(
         request: Request[Any, Any, Any],
-        data: JSONBody[PredictRequest | None] = None,
+        data: JSONBody[TableRequest | None] = None,
         request_id: RequestId = None,
         deadline: Deadline = None,
-    ) -> Reply[Prediction | Predictions]:
+    ) -> Reply[Scored]:
         """Score one row (`features`) or many (`instances`) by the default model."""
         del data, request_id, deadline
         return await answer_by(one, request)
 
-    @post(**marked(named, PredictRequest), **common)
+    @post(**marked(named, TableRequest), **common)
     async def predict_by(
         request: Request[Any, Any, Any],
         model: FromPath[str],
-        data: JSONBody[PredictRequest | None] = None,
+        data: JSONBody[TableRequest | None] = None,
         request_id: RequestId = None,
         deadline: Deadline = None,
-    ) -> Reply[Prediction | Predictions]:
+    ) -> Reply[Scored]:
         """Score one row or many by the named model."""
         del model, data, request_id, deadline
         return await answer_by(named, request)
