@@ -369,12 +369,19 @@ def test_floats_are_answered_by_floats(lanes, shape):
     ],
 )
 def test_the_first_form_that_is_accepted_is_answered(lanes, accept, answered):
-    """The request's own if none is named that can be had; and a list of rows even if there is one."""
+    """The request's own if none is named that there is; and floats are answered as many rows even if there is one."""
     extra = (f"Accept: {accept}",)
     status, headers, content = same(lanes, lambda port: post(port, floats(row()), content_type=OCTETS, extra=extra))
     assert (status, headers["content-type"]) == (200, [answered])
     if answered == "application/json":
         assert len(json.loads(content)["predictions"]) == 1
+
+
+def test_one_row_of_msgpack_may_be_answered_by_floats(lanes):
+    """Two scores, of one row."""
+    extra = ("Accept: application/octet-stream",)
+    _, headers, content = same(lanes, lambda port: post(port, packed(row()), content_type=MSGPACK, extra=extra))
+    assert (headers["x-shape"], len(content)) == (["1,2"], 8)
 
 
 def test_a_shape_that_is_not_the_body_s_is_refused_on_every_lane(lanes):
