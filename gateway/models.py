@@ -62,6 +62,8 @@ class Models:
         self._slots: dict[str, Slot] = {}
         # What requests look up, made anew after every change: each model by name, the default one as None.
         self._serving: dict[str | None, Generation] = {}
+        self.tables: frozenset[str | None] = frozenset()
+        """Names, as requests give them, of the models whose rows are of several kinds."""
         # Out of their slots, and let go once nothing of them waits.
         self._leaving: list[Generation] = []
         # Of those that were let go, with the time at which they are counted for the last time.
@@ -163,6 +165,7 @@ class Models:
             if default is not None:
                 serving[None] = default
         self._serving = serving
+        self.tables = frozenset(name for name, found in serving.items() if found.form == "table")
 
     async def _make(self, slot: Slot, entry: Entry) -> Generation:
         loop, settings = asyncio.get_running_loop(), self._settings

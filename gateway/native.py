@@ -9,13 +9,14 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.bodies import JSON, decode_body, media_type
-from gateway.errors import BadRequest, GatewayError, UnsupportedMediaType
+from gateway.errors import BadRequest, UnsupportedMediaType
 from gateway.schemas import PredictRequest, TableRequest
 from gateway.scoring import FLOATS, MSGPACK, MSGPACK_TYPE, OCTETS_TYPE, Scoring
 from gateway.scoring import JSON as JSON_ANSWERS
 
 if TYPE_CHECKING:
     from gateway.admission import Admission
+    from gateway.errors import GatewayError
     from gateway.models import Models
     from gateway.reply import Answer
     from gateway.wires import Arriving, Headers
@@ -63,7 +64,7 @@ class NativeWire:
                 self._begin_other(member, model, form, headers, body)
                 return
         try:
-            data = self._decode_json(body)
+            data = self._decode_json(body) if model not in self._models.tables else self._decode(JSON, model, body)
         except Exception:  # noqa: BLE001 - decoded again for the client's words
             data = self._decode(JSON, model, body)
         self._begin_json(member, data, model, headers.get("x-request-id"), headers.get("x-deadline-ms"))
@@ -86,13 +87,7 @@ class NativeWire:
     def _decode(self, form: str, model: str | None, body: bytes) -> Any:
         """A request of the kind that the model takes: values other than numbers only if its columns may have them."""
         numbers, table = self._decoders[form]
-        return decode_body(table if self._is_table(model) else numbers, body)
-
-    def _is_table(self, model: str | None) -> bool:
-        try:
-            return self._models.find(model).engine.metadata.signature.form == "table"
-        except GatewayError:  # its turn comes when the request is begun
-            return False
+        return decode_body(table if model in self._models.tables else numbers, body)
 
     def refuse(self, error: GatewayError, headers: Headers) -> Answer:
         """RFC 9457, under the caller's id where that is usable."""

@@ -21,7 +21,7 @@ from gateway.histogram import Histogram, histogram_past, histogram_serving
 from gateway.native import NativeWire
 from gateway.performance import Performances, read_performances, select
 from gateway.reply import JSON_HEADER, Reply
-from gateway.schemas import Health, Prediction, Predictions, PredictRequest
+from gateway.schemas import Health, OutcomePrediction, OutcomePredictions, TableRequest
 from gateway.scoring import MSGPACK_TYPE, OCTETS_TYPE
 from gateway.verdicts import HORIZON_MAX_S, DriftReport, checked_horizon, judge_past, judge_serving
 
@@ -48,6 +48,9 @@ Shape = Annotated[
     str | None,
     HeaderParameter(name="X-Shape", description="Of a body of float32 values: `rows,columns`; checked if it is there."),
 ]
+
+Scored = OutcomePrediction | OutcomePredictions
+"""What is documented: that of classifiers with probabilities, `Prediction` and `Predictions`, is a part of it."""
 
 _PROBLEMS = {
     400: ResponseSpec(Problem, description="The body or a header is wrong; the detail names the path of the value."),
@@ -81,27 +84,27 @@ def scoring_routes(worker: Worker) -> list[HTTPRouteHandler]:
 
     forms: dict[str, Any] = {"alike": (MSGPACK_TYPE,), "binary": (OCTETS_TYPE,)}
 
-    @post(**marked(one, PredictRequest, **forms), **common)
+    @post(**marked(one, TableRequest, **forms), **common)
     async def predict(
         request: Request[Any, Any, Any],
-        data: JSONBody[PredictRequest | None] = None,
+        data: JSONBody[TableRequest | None] = None,
         request_id: RequestId = None,
         deadline: Deadline = None,
         shape: Shape = None,
-    ) -> Reply[Prediction | Predictions]:
+    ) -> Reply[Scored]:
         """Score one row (`features`) or many (`instances`) by the default model."""
         del data, request_id, deadline, shape
         return await answer_by(one, request)
 
-    @post(**marked(named, PredictRequest, **forms), **common)
+    @post(**marked(named, TableRequest, **forms), **common)
     async def predict_by(
         request: Request[Any, Any, Any],
         model: FromPath[str],
-        data: JSONBody[PredictRequest | None] = None,
+        data: JSONBody[TableRequest | None] = None,
         request_id: RequestId = None,
         deadline: Deadline = None,
         shape: Shape = None,
-    ) -> Reply[Prediction | Predictions]:
+    ) -> Reply[Scored]:
         """Score one row or many by the named model."""
         del model, data, request_id, deadline, shape
         return await answer_by(named, request)

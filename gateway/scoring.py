@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.generation import Generation
     from gateway.models import Models
     from gateway.reply import Answer
-    from gateway.schemas import Outcome, PredictRequest
+    from gateway.schemas import Outcome, PredictRequest, TableRequest
     from gateway.tickets import Scores
     from gateway.wires import Arriving
 
@@ -50,7 +50,12 @@ class Scoring:
         self._deadline = admission.deadline
 
     def begin(
-        self, member: Arriving, data: PredictRequest, model: str | None, request_id: str | None, deadline: str | None
+        self,
+        member: Arriving,
+        data: PredictRequest | TableRequest,
+        model: str | None,
+        request_id: str | None,
+        deadline: str | None,
     ) -> None:
         """Queue the rows of a request for one generation of a model.
 
