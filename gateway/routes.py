@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.worker import Worker
 
-__all__ = ["plain_routes", "scoring_routes"]
+__all__ = ["STAMPS", "Deadline", "RequestId", "plain_routes", "scoring_routes"]
 
 RequestId = Annotated[
     str | None,
@@ -63,7 +63,7 @@ _PROBLEMS = {
     ),
     504: ResponseSpec(Problem, description="The deadline passed before the model could run."),
 }
-_STAMPS = [
+STAMPS = [
     ResponseHeader(name=name, description=text, documentation_only=True)
     for name, text in (
         ("X-Request-Id", "The caller's id, or the one made for it."),
@@ -80,7 +80,7 @@ def scoring_routes(worker: Worker) -> list[HTTPRouteHandler]:
     wire = NativeWire(worker.models, worker.admission)
     one = ExpressRoute("/predict", wire, worker.admission)
     named = ExpressRoute("/predict/{model:str}", wire, worker.admission)
-    common: dict[str, Any] = {"responses": _PROBLEMS, "response_headers": _STAMPS, "tags": ["scoring"]}
+    common: dict[str, Any] = {"responses": _PROBLEMS, "response_headers": STAMPS, "tags": ["scoring"]}
 
     forms: dict[str, Any] = {"alike": (MSGPACK_TYPE,), "binary": (OCTETS_TYPE,)}
 
