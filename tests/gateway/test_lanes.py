@@ -263,6 +263,18 @@ def test_a_chunked_body_is_scored(lanes):
     assert answer == same(lanes, lambda port: post(port, body))
 
 
+def test_a_chunked_body_of_floats_is_scored(lanes):
+    """As one of stated length."""
+    body = floats(row(), row(_0=99.5))
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
+        b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
+    )
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
+    answer = same(lanes, lambda port: exchange(port, head, chunks))
+    assert answer == same(lanes, lambda port: post(port, body, content_type=OCTETS))
+
+
 def test_a_chunked_body_over_the_limit_is_413(lanes):
     """An unstated length is counted while it comes."""
     part = b" " * 65_536
@@ -433,11 +445,13 @@ def test_a_body_that_inflates_over_the_limit_is_413(lanes):
 def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
     """The connection ends in the middle of its body; the next request is answered, and no row was scored."""
     body = features(row())
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+    cut = {b"application/json": body, MSGPACK.encode(): packed(row()), OCTETS.encode(): floats(row(), row())}
     for lane, server in lanes.items():
         before = _rows_scored(server)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(head % len(body) + body[:40])
+        for content_type, whole in cut.items():
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+                connection.sendall(head % (content_type, len(whole)) + whole[:120])
         assert post(server.port, body)[0] == 200, lane
         wait_until(lambda server=server, before=before: _rows_scored(server) == before + 1, what="one row more")
 
