@@ -263,6 +263,18 @@ def test_a_chunked_body_is_scored(lanes):
     assert answer == same(lanes, lambda port: post(port, body))
 
 
+def test_a_chunked_body_of_floats_is_scored(lanes):
+    """As one of stated length."""
+    body = floats(row(), row(_0=99.5))
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
+        b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
+    )
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
+    answer = same(lanes, lambda port: exchange(port, head, chunks))
+    assert answer == same(lanes, lambda port: post(port, body, content_type=OCTETS))
+
+
 def test_a_chunked_body_over_the_limit_is_413(lanes):
     """An unstated length is counted while it comes."""
     part = b" " * 65_536
@@ -369,12 +381,19 @@ def test_floats_are_answered_by_floats(lanes, shape):
     ],
 )
 def test_the_first_form_that_is_accepted_is_answered(lanes, accept, answered):
-    """The request's own if none is named that can be had; and a list of rows even if there is one."""
+    """The request's own if none is named that there is; and floats are answered as many rows even if there is one."""
     extra = (f"Accept: {accept}",)
     status, headers, content = same(lanes, lambda port: post(port, floats(row()), content_type=OCTETS, extra=extra))
     assert (status, headers["content-type"]) == (200, [answered])
     if answered == "application/json":
         assert len(json.loads(content)["predictions"]) == 1
+
+
+def test_one_row_of_msgpack_may_be_answered_by_floats(lanes):
+    """Two scores, of one row."""
+    extra = ("Accept: application/octet-stream",)
+    _, headers, content = same(lanes, lambda port: post(port, packed(row()), content_type=MSGPACK, extra=extra))
+    assert (headers["x-shape"], len(content)) == (["1,2"], 8)
 
 
 def test_a_shape_that_is_not_the_body_s_is_refused_on_every_lane(lanes):
@@ -426,11 +445,13 @@ def test_a_body_that_inflates_over_the_limit_is_413(lanes):
 def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
     """The connection ends in the middle of its body; the next request is answered, and no row was scored."""
     body = features(row())
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+    cut = {b"application/json": body, MSGPACK.encode(): packed(row()), OCTETS.encode(): floats(row(), row())}
     for lane, server in lanes.items():
         before = _rows_scored(server)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(head % len(body) + body[:40])
+        for content_type, whole in cut.items():
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+                connection.sendall(head % (content_type, len(whole)) + whole[:120])
         assert post(server.port, body)[0] == 200, lane
         wait_until(lambda server=server, before=before: _rows_scored(server) == before + 1, what="one row more")
 
