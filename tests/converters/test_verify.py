@@ -1,7 +1,9 @@
 """The verifier as it runs: a child process for each file, whatever that file does to it."""
 
+import fractions
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -466,6 +468,25 @@ def test_verifier_opens_the_file_and_unpickles_nothing(small, rewrite, tmp_path,
 
     assert json.loads(done.stdout)["ok"] is (change is None)
     assert seen == f"{int(change is not None)} [] [] [] True"
+
+
+def test_the_watch_sees_a_verifier_that_unpickles(small, tmp_path):
+    """The test above would mean nothing if its hook were deaf: here onnxruntime's stand-in reads a pickle first."""
+    (tmp_path / "model.onnx").write_bytes(small.data)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(fractions.Fraction(1, 3)))
+    loader = "import converters.session as s, pickle; o = s.open_session\n"
+    loader += "s.open_session = lambda d: pickle.load(open('model.pkl', 'rb')) and o(d)\ntry:"
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH.replace("try:", loader, 1), "model.onnx"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    assert json.loads(done.stdout)["ok"]
+    assert "fractions" in done.stderr.splitlines()[-1]
+    assert "['model.pkl']" in done.stderr.splitlines()[-1]
 
 
 def test_child_gets_no_secrets():
