@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from converters.modelfile import Metadata
+    from converters.modelfile import Column, Metadata
     from monitoring import FeatureReference
 
     Value = float | str | bool | None
@@ -167,14 +167,18 @@ class TablePacker(RowPacker):
             if index in self._codes:
                 self._check_texts(rows, texts, index)
                 continue
-            takes = self._takes[index]
-            values = rows[:, index]
-            fits = np.isfinite(values) if takes is None else np.array([takes(value) for value in values.tolist()])
-            bad = ~fits & ~np.isnan(values)
-            if bad.any():
-                row = int(bad.argmax())
-                raise BadRequest(f"{values[row]} is no {column.kind} - in row {row}, column {column.name!r}")
+            fits = _MATRIX_KINDS.get(column.kind)
+            if fits is not None:
+                self._check_numbers(rows[:, index], fits, column)
         super().check(rows, texts)
+
+    def _check_numbers(
+        self, values: npt.NDArray[Any], fits: Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]], column: Column
+    ) -> None:
+        bad = ~fits(values) & ~np.isnan(values)
+        if bad.any():
+            row = int(bad.argmax())
+            raise BadRequest(f"{values[row]} is no {column.kind} - in row {row}, column {column.name!r}")
 
     def _check_texts(self, rows: npt.NDArray[Any], texts: Texts | None, index: int) -> None:
         if texts is None:
@@ -219,6 +223,11 @@ def _is_whole(value: float) -> bool:
 
 _KINDS: dict[str, Callable[[float], bool]] = {"int": _is_whole, "bool": lambda value: value in {0, 1}}
 """What a column of a kind takes, beside missing values; any number, if not named."""
+_MATRIX_KINDS: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]]] = {
+    "int": lambda values: (np.abs(values) <= _INT_MAX) & (np.floor(values) == values),
+    "bool": lambda values: (values == 0) | (values == 1),
+}
+"""The same of many."""
 
 
 def _coder(feature: FeatureReference) -> Callable[[str], float]:

@@ -233,7 +233,7 @@ def test_a_peer_that_cannot_be_installed_fails_alone(tmp_path):
     """The two that are needed have figures, the peer its reason, and the exit code is 1."""
     (tmp_path / "bench" / "peers").mkdir(parents=True)
     (tmp_path / "bench" / "peers" / "mosec").write_text("no folder can be made here")
-    arguments, environment = bench(tmp_path, "--only", "mosec", "--minutes", "0.25", "--output", str(tmp_path / "page"))
+    arguments, environment = bench(tmp_path, "--only", "mosec", "--minutes", "0.15", "--output", str(tmp_path / "page"))
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert done.stderr.endswith("failed: mosec\n")

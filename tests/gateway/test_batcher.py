@@ -8,6 +8,7 @@ import math
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from fakes import Clock, FakeEngine, Remembering
 
@@ -48,6 +49,14 @@ class Asking:
     def submit_many(self, rows, path, deadline=math.inf):
         """Many."""
         return self._submit(self.under_test.submit_many, rows, path, deadline)
+
+    def submit_array(self, rows):
+        """A matrix of numbers."""
+        ticket = Ticket(0.0)
+        ticket.origin = f"r{next(self.numbers)}"
+        ticket.deadline = math.inf
+        self.under_test.submit_array(rows, None, ticket)
+        return ticket
 
     def _submit(self, submit, rows, path, deadline):
         ticket = Ticket(0.0)
@@ -129,6 +138,27 @@ def test_a_large_request_is_split_and_put_together_again(executor, options):
     assert one == [[0.5, 0.5]]
     assert many == [[1 - index / 32, index / 32] for index in range(30)]
     assert [len(batch) for batch in engine.batches] == [8, 8, 8, 7]
+
+
+def test_a_matrix_is_split_like_rows_and_refused_like_them(executor, options):
+    """The same answers; an infinity, or too many rows, are refused and leave nothing in the queue."""
+    engine = FakeEngine()
+    rows = np.arange(40, dtype=np.float32).reshape(20, 2) / 64
+
+    async def main():
+        under_test = batcher(engine, executor, options)
+        wrong = rows.copy()
+        wrong[3, 1] = np.inf
+        with pytest.raises(BadRequest, match="inf is no number to score - in row 3, column 'c1'"):
+            under_test.submit_array(wrong)
+        with pytest.raises(TooLarge, match="65 rows in one request, at most 64"):
+            under_test.submit_array(np.zeros((65, 2), dtype=np.float32))
+        assert under_test.idle
+        assert await under_test.submit_array(rows[:0]) == []
+        return await under_test.submit_array(rows)
+
+    assert run(main()) == [[1 - first, first] for first in rows[:, 0].tolist()]
+    assert [len(batch) for batch in engine.batches] == [8, 8, 4]
 
 
 def test_no_rows_are_answered_without_a_run(executor, options):

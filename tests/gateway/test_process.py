@@ -242,7 +242,7 @@ def test_a_bad_object_in_the_store_is_refused_while_the_old_one_serves(tmp_path,
         path.write_bytes(data[:5000] + bytes([data[5000] ^ 1]) + data[5001:])
     elif damage == "golden":
         # Other golden answers, and a file name that is honest about the bytes: only the golden run can tell.
-        text = b'"probabilities":[[0.'
+        text = b'"answers":[[0.'
         at = data.index(text) + len(text)
         damaged = data[:at] + bytes([ord("0") + (data[at] - ord("0") + 5) % 10]) + data[at + 1 :]
         with store.writer() as writer:
