@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.express import ExpressRoute
     from gateway.wires import Headers
-
-__all__ = ["EMPTY", "JSON", "JsonBody", "answer_by", "decode_json", "marked", "media_type"]
+__all__ = ["EMPTY", "JSON", "JsonBody", "answer_by", "decode_body", "marked", "media_type"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 JSON = "application/json"
@@ -40,11 +39,11 @@ def media_type(headers: Headers) -> str:
     return (headers.get("content-type") or "").partition(";")[0].strip().lower()
 
 
-def decode_json(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def decode_body(decoder: msgspec.json.Decoder[T] | msgspec.msgpack.Decoder[T], body: bytes) -> T:
     """Decode a body; msgspec's own words, with the path of the bad value, are the client's error.
 
     Raises:
-        BadRequest: the body is empty, no JSON, or not of the type.
+        BadRequest: the body is empty, malformed, or not of the type.
     """
     if not body:
         raise BadRequest(EMPTY_BODY)
@@ -69,7 +68,7 @@ class JsonBody(MsgspecDTO[T], Generic[T]):
             raise UnsupportedMediaType(f"Content-Encoding {coding!r} is not supported: send the body as it is")
         if media_type(headers) != JSON:
             raise UnsupportedMediaType(f"Content-Type must be {JSON}, not {headers.get('content-type', '')!r}")
-        return decode_json(self.decoder, value)
+        return decode_body(self.decoder, value)
 
     @classmethod
     def create_openapi_schema(

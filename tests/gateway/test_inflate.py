@@ -77,6 +77,7 @@ def test_a_bomb_is_not_held_in_memory():
         ("gzip", gzip.compress(DATA)[:-8] + bytes(8), "incorrect data check"),
         ("deflate", zlib.compress(DATA)[:-4] + bytes(4), "incorrect data check"),
     ],
+    ids=range(12),
 )
 def test_a_body_that_is_damaged_says_in_what(coding, body, words):
     """Cut off, of another form, followed by something, or with another sum."""
