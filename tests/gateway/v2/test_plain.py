@@ -106,7 +106,7 @@ def test_counts_are_of_rows_and_runs(client, linear):
         assert stats[part]["count"] == after["execution_count"]
         assert stats[part]["ns"] > old[part]["ns"]
     everything = client.get_inference_statistics()["model_stats"]
-    assert [(one["name"], one["version"]) for one in everything] == [("cancer", "7"), ("trees", "2")]
+    assert [(one["name"], one["version"]) for one in everything] == [("cancer", "7"), ("trees", "2"), ("tumors", "1")]
 
 
 def test_the_index_lists_every_model(client):
@@ -114,6 +114,7 @@ def test_the_index_lists_every_model(client):
     assert client.get_model_repository_index() == [
         {"name": "cancer", "version": "7", "state": "READY", "reason": ""},
         {"name": "trees", "version": "2", "state": "READY", "reason": ""},
+        {"name": "tumors", "version": "1", "state": "READY", "reason": ""},
     ]
 
 
@@ -171,14 +172,14 @@ def test_loading_looks_at_the_store(client, served, store, forest):
     assert listed[0] == {"name": "cancer", "version": "7", "state": "READY", "reason": ""}
     assert (listed[1]["version"], listed[1]["state"]) == ("9", "UNAVAILABLE")
     assert "version 9 cannot be loaded" in listed[1]["reason"]
-    assert [one["name"] for one in index(served, b'{"ready": true}')[1]] == ["cancer", "trees"]
+    assert [one["name"] for one in index(served, b'{"ready": true}')[1]] == ["cancer", "trees", "tumors"]
     found.write_bytes(forest.file.data)
     assert administer(served, "cancer/load") == (200, "")
     assert get(served, "/v2/models/cancer/versions/9/ready")[0] == 200
     with store.writer() as writer:
         writer.publish(manifest.models)
     assert administer(served, "cancer/load") == (200, "")
-    assert [one["state"] for one in index(served, b"")[1]] == ["READY", "READY"]
+    assert [one["state"] for one in index(served, b"")[1]] == ["READY"] * 3
 
 
 def test_what_cannot_be_loaded_or_unloaded_says_what_can_be_done(served):
