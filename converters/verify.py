@@ -21,6 +21,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import onnx
+
 __all__ = ["Limits", "Verdict", "verify_file"]
 
 _ENVIRONMENT = ("PATH", "LANG", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -145,6 +147,7 @@ def _judge(data: bytes) -> float:
     from converters.golden import check_golden
     from converters.graph import check_graph, graph_sha256, parse, properties
     from converters.modelfile import read_metadata
+    from converters.operators import check_divisions, open_divisors
     from converters.session import check_session, open_session, score
 
     model = parse(data)
@@ -153,10 +156,25 @@ def _judge(data: bytes) -> float:
     graph = graph_sha256(model)
     if metadata.parity.graph_sha256 != graph:
         raise MetadataError(f"certificate is for graph {metadata.parity.graph_sha256[:12]}, this is {graph[:12]}")
+    check_divisions(model.graph, _types(model, open_divisors(model.graph)))
     del model
     session = open_session(data)
     check_session(session, metadata.signature)
     return check_golden(partial(score, session, metadata.signature), metadata)
+
+
+def _types(model: onnx.ModelProto, names: list[str]) -> dict[str, str]:
+    """The types that onnxruntime gives to values in a graph, which becomes one that answers them."""
+    from converters.graph import serialize
+    from converters.session import open_session
+
+    if not names:
+        return {}
+    outputs = {output.name for output in model.graph.output}
+    for name in names:
+        if name not in outputs:
+            model.graph.output.add(name=name)
+    return {item.name: item.type for item in open_session(serialize(model)).get_outputs() if item.name in names}
 
 
 def _main(arguments: list[str]) -> int:
