@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -244,6 +245,15 @@ def test_the_path_may_name_the_model(classifier):
     ]
     assert found[0][2] == found[1][2] == b'{"predictions":[1,0]}'
     assert found[0][1]["x-model-name"] == found[1][1]["x-model-name"] == "cells"
+
+
+@pytest.mark.parametrize("name", ["split", "csv"])
+def test_a_compressed_request_is_scored(classifier, name):
+    """As on every scoring route; MLflow's server does not inflate."""
+    content_type, body = CORPUS[name]
+    headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+    found = classifier.hotgate.request("POST", "/invocations", gzip.compress(body), headers)
+    assert (found[0], found[2]) == (200, b'{"predictions":[1,0]}')
 
 
 def test_the_schema_describes_both_media_types(classifier):
