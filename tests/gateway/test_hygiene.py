@@ -67,6 +67,8 @@ def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, prob
         assert server.predict(body)[0] == 200
         drift = json.loads(server.request("GET", "/monitor/drift")[2])
         assert drift[0]["features"][0]["p_value"] is not None
+        table = ",".join(cancer[2]) + "\n" + ",".join(map(str, cancer[0][0])) + "\n"
+        assert server.predict(table.encode(), "/invocations", **{"Content-Type": "text/csv"})[0] == 200
         for path in ("/metrics", "/", "/monitor/course?model=cancer", "/monitor/histogram?model=cancer&feature=score"):
             assert server.request("GET", path)[0] == 200
         loaded = loaded_by(*server.workers(), folder)

@@ -16,6 +16,7 @@ import pytest
 from harness import serving, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring_corpus import CORPUS
 
 from gateway.application import Gateway
 from gateway.settings import WORKER_CONFIG, GatewaySettings, WorkerConfig
@@ -162,6 +163,30 @@ def test_a_good_body_gets_the_same_answer_on_every_lane(lanes, name):
     assert headers["x-model-name"] == ["cancer"]
     assert headers["x-model-version"] == ["7"]
     assert headers["content-type"] == ["application/json"]
+
+
+def invoked(lanes, content_type, body):
+    return same(lanes, lambda port: post(port, body, "/invocations", content_type))
+
+
+def test_mlflows_requests_get_the_same_answers_on_every_lane(lanes, cancer):
+    """Those of its corpus, which this model mostly refuses, and some that it takes."""
+    names = cancer[2]
+    good = [
+        {"dataframe_split": {"columns": names, "data": [row(), row(_0=99.5)]}},
+        {"dataframe_split": {"columns": names[::-1], "data": [row()[::-1], row(_0=99.5)[::-1]]}},
+        {"inputs": {name: [value, value + 1] for name, value in zip(names, row(), strict=True)}, "params": {}},
+    ]
+    table = ",".join(names) + "\n" + ",".join(map(str, row())) + "\n" + ",".join(map(str, row(_0=99.5))) + "\n"
+    bodies = [("application/json", json.dumps(body).encode()) for body in good] + [("text/csv", table.encode())]
+    for content_type, body in bodies:
+        status, headers, content = invoked(lanes, content_type, body)
+        assert (status, headers["x-model-version"]) == (200, ["7"])
+        assert len(json.loads(content)["predictions"]) == 2
+    for content_type, body in CORPUS.values():
+        status, headers, _ = invoked(lanes, content_type, body)
+        assert status in {400, 415}
+        assert headers["x-request-id"] == ["fixed.id-1"]
 
 
 def test_names_in_any_order_answer_as_the_list(lanes, cancer):
