@@ -11,7 +11,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from gateway.counts import folders_in
-from gateway.observe.segments import classes_of, names_of, read, segments
+from gateway.observe.segments import read, segments
+from gateway.observe.tables import classes_of, names_of
 from gateway.predictions import read_signature
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from converters.modelfile import Signature
     from gateway.feedback import Label
-    from gateway.observe.segments import ColumnNames
+    from gateway.observe.tables import ColumnNames
 
     # Of request ids and rows, what came true of each: a class as `predict` gives it, None where nobody knows.
     LabelsFor = Callable[[list[str], list[int]], Sequence[Label | None]]
@@ -137,7 +138,7 @@ def _with_labels(part: pa.Table, signature: Signature, labels_for: LabelsFor) ->
         column.name: part[column.name].cast(pa.int64() if column.kind == "int" else pa.float64())
         for column in signature.columns
     }
-    columns[names.label] = classes_of(signature).take(pa.array(codes, pa.int64()))
+    columns[names.label] = classes_of(signature.classes).take(pa.array(codes, pa.int64()))
     for name in (names.request_id, names.row, names.time, names.version):
         columns[name] = part[name]
     return pa.table(columns)
