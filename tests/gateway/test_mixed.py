@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from fakes import Remembering
@@ -22,6 +23,7 @@ from gateway.batcher import Batcher
 from gateway.drift import DriftMonitor
 from gateway.engine import prepare
 from gateway.histogram import groups_of
+from gateway.observe.export import Wanted, WantedError, export
 from gateway.observe.intake import Intake
 from gateway.observe.predlog import PredictionKeeper
 from gateway.outcomes import outcome_reader
@@ -207,9 +209,14 @@ def test_texts_are_let_go_once_they_are_handed_over(tmp_path):
 
 def log_table(folder, sha256):
     """What an observer makes of the spool."""
+    observe(folder)
+    return pq.read_table(folder / "predictions" / sha256)
+
+
+def observe(folder):
+    """What an observer does with the spool."""
     keeper = PredictionKeeper(folder, keep_s=1e9, keep_bytes=2**30)
     Intake(folder, [keeper.take]).look()
-    return pq.read_table(folder / "predictions" / sha256)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -291,3 +298,54 @@ def test_a_class_that_there_is_not_is_null(tmp_path, place):
         {"label": None, "prediction": None, "score_7": 1.0, "score_9": 2.0},
         {"label": "9", "prediction": 9, "score_7": 3.0, "score_9": 4.0},
     ]
+
+
+SENT = [*rows_of(30, 1, CITIES), [33.25, 'Zürich, "Nord"', 7, True, "a,b\nc"]]
+
+
+def exported(folder, kind, suffix, truth, **wanted):
+    """The file that `export` makes of `SENT`, read by pandas; its columns."""
+    watch(folder, kind, {"a": SENT}, "float64", PredictionLog(folder, LogSettings()))
+    observe(folder)
+    out = folder / f"rows.{suffix}"
+    export(folder / "predictions", Wanted("m", **wanted), out, lambda _, rows: [truth(row) for row in rows])
+    return pd.read_parquet(out) if suffix == "parquet" else pd.read_csv(out, keep_default_na=False, na_values=["-"])
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_an_export_gives_back_what_was_sent(tmp_path, suffix):
+    """Every value of its kind; and for a number, the number that came true."""
+    found = exported(tmp_path, "value", suffix, lambda row: row + 0.25)
+    columns = [column.name for column in COLUMNS]
+    assert found[columns].to_numpy().tolist() == SENT
+    assert [found[name].dtype.kind for name in ("age", "visits", "member")] == ["f", "i", "b"]
+    assert found["label"].tolist() == [row + 0.25 for row in range(len(SENT))]
+
+
+def test_only_numbers_are_true_of_a_number(tmp_path):
+    """What is no number is no label; a whole one is."""
+    found = exported(tmp_path, "value", "parquet", [3, True, "4", None, *[0.5] * 30].__getitem__)
+    assert [None if math.isnan(label) else label for label in found["label"][:5]] == [3.0, None, None, None, 0.5]
+
+
+def test_the_label_of_several_targets_is_the_first_ones(tmp_path):
+    """A class as `predict` gives it; the other target has none."""
+    found = exported(tmp_path, "class first", "parquet", lambda row: "y" if row % 2 else None, labelled_only=True)
+    assert found["label"].tolist() == ["y"] * 15
+    assert found["age"].tolist() == [row[0] for row in SENT[1::2]]
+    assert not {"price_value", "buys_label"} & set(found.columns)
+
+
+def test_tables_are_not_mixed_with_matrices(tmp_path):
+    """Although their columns are called the same, and are of equal kinds: flags of one are numbers of the other."""
+    log = PredictionLog(tmp_path, LogSettings())
+    numbers = tuple(column for column in COLUMNS if column.kind != "string")
+    of = msgspec.structs.replace(mixed_model("value")[2].signature, columns=numbers, text_input="")
+    for version, form in (("1", "table"), ("2", "matrix")):
+        signature = msgspec.structs.replace(of, form=form)
+        feed = log.open(Entry(version=version, sha256=version * 64), "m", signature)
+        feed.append(np.ones((1, 3), np.float32), np.ones((1, 1), np.float32), ["z"])
+    log.close()
+    observe(tmp_path)
+    with pytest.raises(WantedError, match="differ in columns or classes: choose one"):
+        export(tmp_path / "predictions", Wanted("m"), tmp_path / "x.csv", lambda ids, _: [None] * len(ids))
