@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from converters.cures.encoders import cure_encoder
 from converters.cures.histogram import BOOSTING
+from converters.cures.imputer import IMPUTER
 from converters.cures.trees import cure_scaled_trees
 from converters.cures.voting import cure_voting
 
@@ -18,5 +19,5 @@ __all__ = ["CONVERTERS", "CURES"]
 CURES = (cure_encoder, cure_voting, cure_scaled_trees)
 """In this order, at every estimator inside an estimator, from the outside in."""
 
-CONVERTERS = {**BOOSTING}
+CONVERTERS = {**BOOSTING, **IMPUTER}
 """Converter and shape calculator by class, instead of skl2onnx's."""
