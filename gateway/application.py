@@ -21,6 +21,7 @@ from gateway.express import EXPRESS, ExpressTable, takes
 from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
+from gateway.mlflow_routes import mlflow_probes, mlflow_routes
 from gateway.page.routes import page_routes
 from gateway.page.sampler import Sampler
 from gateway.page.streams import Streams
@@ -29,6 +30,9 @@ from gateway.reply import CLOSE, Reply
 from gateway.routes import plain_routes, scoring_routes
 from gateway.started import tell_started
 from gateway.turns import LoopTurns
+from gateway.v2.plain import v2_plain_routes
+from gateway.v2.repository import v2_repository_routes
+from gateway.v2.routes import v2_scoring_routes
 from gateway.worker import Worker
 
 if TYPE_CHECKING:
@@ -53,12 +57,17 @@ class Gateway(Litestar):
 
     def __init__(self, config: WorkerConfig) -> None:
         self.worker = Worker(config)
-        marked = scoring_routes(self.worker)
+        marked = scoring_routes(self.worker) + v2_scoring_routes(self.worker) + mlflow_routes(self.worker)
         self._max_body = config.settings.max_body_bytes
         self._started_fd = config.started_fd
         self._streams = Streams(lambda: Sampler(self.worker, Path(config.store), Path(config.monitor)))
         super().__init__(
-            marked + plain_routes(self.worker) + (page_routes(self._streams) if config.settings.page else []),
+            marked
+            + plain_routes(self.worker)
+            + v2_plain_routes(self.worker)
+            + v2_repository_routes(self.worker)
+            + mlflow_probes(self.worker)
+            + (page_routes(self._streams) if config.settings.page else []),
             lifespan=[lambda _app: self.worker.running(), lambda _app: self._streams.running()],
             exception_handlers={
                 GatewayError: self._on_error,
@@ -75,7 +84,7 @@ class Gateway(Litestar):
         self._express = ExpressTable(self._registered(marked) if self._lane != "off" else [])
         wires: list[Wire] = [handler.opt[EXPRESS].wire for handler in marked]
         self._native = wires[0]
-        self._wires = sorted({(under, wire) for wire in wires for under in wire.under}, key=lambda one: -len(one[0]))
+        self._wires = _by_path(wires)
         self._life = LifespanTask(self.lifespan())
 
     @staticmethod
@@ -219,6 +228,12 @@ class Gateway(Litestar):
     def _on_defect(self, request: Request[Any, Any, Any], error: Exception) -> Reply[Any]:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return self._on_error(request, Internal("internal error"))
+
+
+def _by_path(wires: list[Wire]) -> list[tuple[str, Wire]]:
+    """Each wire with each of its paths, the longest one first."""
+    found = {under: wire for wire in wires for under in wire.under}
+    return sorted(found.items(), key=lambda one: -len(one[0]))
 
 
 def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:

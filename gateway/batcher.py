@@ -54,11 +54,15 @@ class BatchObserver(Protocol):
         scores: npt.NDArray[np.float32],
         members: Sequence[Member],
         *,
+        texts: Texts | None,
         took_s: float,
         waited_s: float,
         closed_by: str,
     ) -> None:
-        """Rows [n, columns] and scores [n, width] are valid during the call only; members are in their order."""
+        """Rows [n, columns], scores [n, width] and texts [n, text columns] are valid during the call only.
+
+        Members are in the order of their rows.
+        """
 
     def failed(self, rows: int) -> None:
         """`rows` rows have no answer."""
@@ -369,8 +373,10 @@ class Batcher:
             for member in members:
                 member.fail(Internal("scoring failed"))
         elif _finite(scores):
+            texts = None if block.texts is None else block.texts[start:end]
             self._observer.ran(
-                block.rows[start:end], scores, members, took_s=took, waited_s=waited, closed_by=block.closed_by
+                block.rows[start:end], scores, members,
+                texts=texts, took_s=took, waited_s=waited, closed_by=block.closed_by,
             )  # fmt: skip
             answers = scores.tolist()
             if len(members) == len(answers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -10,8 +11,9 @@ from litestar.dto import MsgspecDTO
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 from litestar.typing import FieldDefinition
 
-from gateway.errors import BadRequest, UnsupportedMediaType
+from gateway.errors import BadRequest, GatewayError, UnsupportedMediaType
 from gateway.express import EXPRESS
+from gateway.inflate import inflate
 from gateway.reply import Reply
 
 if TYPE_CHECKING:
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
     from gateway.express import ExpressRoute
     from gateway.wires import Headers
-
-__all__ = ["EMPTY", "JSON", "JsonBody", "answer_by", "decode_json", "marked", "media_type"]
+__all__ = ["EMPTY", "JSON", "JsonBody", "answer_by", "decode_body", "marked", "media_type"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 JSON = "application/json"
 EMPTY = "hotgate_empty"
 """Key in a handler's `opt` for what is wrong with an empty body, where nothing but the body can be."""
+_LONG_BODY = 16_384
+"""Bytes of a compressed body from which on it is inflated on a thread."""
 EMPTY_BODY = 'the body is empty: send JSON such as {"features": [...]}'
 
 
@@ -36,22 +39,11 @@ def media_type(headers: Headers) -> str:
     return (headers.get("content-type") or "").partition(";")[0].strip().lower()
 
 
-def check_coding(headers: Headers) -> None:
-    """Refuse a body that is not sent as it is.
-
-    Raises:
-        UnsupportedMediaType: it is compressed.
-    """
-    coding = headers.get("content-encoding") or "identity"
-    if coding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {coding!r} is not supported: send the body as it is")
-
-
-def decode_json(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def decode_body(decoder: msgspec.json.Decoder[T] | msgspec.msgpack.Decoder[T], body: bytes) -> T:
     """Decode a body; msgspec's own words, with the path of the bad value, are the client's error.
 
     Raises:
-        BadRequest: the body is empty, no JSON, or not of the type.
+        BadRequest: the body is empty, malformed, or not of the type.
     """
     if not body:
         raise BadRequest(EMPTY_BODY)
@@ -71,10 +63,12 @@ class JsonBody(MsgspecDTO[T], Generic[T]):
     def decode_bytes(self, value: bytes) -> Any:
         """Decode a body that came over the bridge, which is where its headers may be anything."""
         headers = self.asgi_connection.headers
-        check_coding(headers)
+        coding = headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise UnsupportedMediaType(f"Content-Encoding {coding!r} is not supported: send the body as it is")
         if media_type(headers) != JSON:
             raise UnsupportedMediaType(f"Content-Type must be {JSON}, not {headers.get('content-type', '')!r}")
-        return decode_json(self.decoder, value)
+        return decode_body(self.decoder, value)
 
     @classmethod
     def create_openapi_schema(
@@ -145,6 +139,18 @@ def marked(
 
 async def answer_by(route: ExpressRoute, request: Request[Any, Any, Any]) -> Reply[Any]:
     """Answer what came over the bridge, where headers may be anything, as the lane answers what is plain."""
-    check_coding(request.headers)
+    headers, body = request.headers, await request.body()
+    try:
+        body = await _inflated(headers.get("content-encoding"), body, request.route_handler)
+    except GatewayError as error:
+        return Reply(*route.failed(error, headers))
     parameters = tuple(map(str, request.path_params.values()))
-    return Reply(*await route.answer(parameters, request.headers, await request.body()))
+    return Reply(*await route.answer(parameters, headers, body))
+
+
+async def _inflated(coding: str | None, body: bytes, handler: Any) -> bytes:
+    limit = handler.resolve_request_max_body_size()
+    if coding is None or len(body) < _LONG_BODY:
+        return inflate(coding, body, limit)
+    # It takes milliseconds, which the loop has not; zlib runs without the interpreter's lock.
+    return await asyncio.to_thread(inflate, coding, body, limit)

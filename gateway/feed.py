@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from operator import attrgetter
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.columns import ColumnRows
     from gateway.counts import ModelCounts
     from gateway.predictionlog import PredictionFeed
+    from gateway.rows import Texts
     from gateway.tickets import Member, Origin
     from monitoring import Counts, Reference
 
@@ -53,7 +54,13 @@ class Feed(Protocol):
     def unlogged(self) -> int:
         """Rows that the prediction log should hold and does not."""
 
-    def put(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], members: Sequence[Member]) -> int:
+    def put(
+        self,
+        rows: npt.NDArray[np.floating[Any]],
+        scores: npt.NDArray[np.float32],
+        members: Sequence[Member],
+        texts: Texts | None = None,
+    ) -> int:
         """Copy a batch in; returns how many rows found no room."""
 
     def count(self) -> None:
@@ -74,9 +81,15 @@ class NoFeed:
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
 
-    def put(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], members: Sequence[Member]) -> int:
+    def put(
+        self,
+        rows: npt.NDArray[np.floating[Any]],
+        scores: npt.NDArray[np.float32],
+        members: Sequence[Member],
+        texts: Texts | None = None,
+    ) -> int:
         """Leave them; none is lost that anybody wanted."""
-        del rows, scores, members
+        del rows, scores, members, texts
         return 0
 
     def count(self) -> None:
@@ -114,13 +127,14 @@ class DriftFeed:
         clock: Callable[[], float] = time.time,
     ) -> None:
         reference, self._signature = metadata.reference, metadata.signature
-        width = len(reference.features)
-        room = max(min(_CHUNK_ROWS, _CHUNK_BYTES // (4 * width)), most_rows)
+        row_bytes = np.dtype(self._signature.dtype).itemsize * len(self._signature.columns)
+        room = max(min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes), most_rows)
         # `_lock` guards the filling chunk and its fill; `_counting` guards the log.
         self._lock = threading.Lock()
         self._counting = threading.Lock()
-        self._filling = _Chunk(room, self._signature)
-        self._spare = _Chunk(room, self._signature)
+        logged_texts = len(self._signature.texts) if predictions is not None else 0
+        self._filling = _Chunk(room, self._signature, logged_texts)
+        self._spare = _Chunk(room, self._signature, logged_texts)
         self._predictions = predictions
         self._columns = columns
         self.reference = reference
@@ -143,7 +157,13 @@ class DriftFeed:
         """Rows that the prediction log should hold and does not."""
         return self._predictions.dropped if self._predictions is not None else 0
 
-    def put(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], members: Sequence[Member]) -> int:
+    def put(
+        self,
+        rows: npt.NDArray[np.floating[Any]],
+        scores: npt.NDArray[np.float32],
+        members: Sequence[Member],
+        texts: Texts | None = None,
+    ) -> int:
         """Copy a batch in, or nothing of it; returns how many rows found no room."""
         count = len(rows)
         with self._lock:
@@ -158,6 +178,8 @@ class DriftFeed:
             chunk.scores[start:end] = scores
             if self._predictions is not None:
                 chunk.origins.extend(map(_origin, members))
+                if chunk.texts is not None:
+                    chunk.texts[start:end] = texts
             chunk.used = end
         return 0
 
@@ -170,12 +192,13 @@ class DriftFeed:
                     return
                 full, self._filling = self._filling, self._spare
             try:
-                self._take(full.rows[: full.used], full.scores[: full.used], full.origins)
+                self._take(full)
             finally:  # whatever it was, the two chunks stay two
-                full.used, full.origins = 0, []
+                full.clear()
                 self._spare = full
 
-    def _take(self, rows: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], origins: list[Origin]) -> None:
+    def _take(self, chunk: _Chunk) -> None:
+        rows, scores, texts = chunk.content()
         try:
             block = self._counter.zeros()
             self._counter.add(block, rows, score_of(self._signature, scores), label_of(self._signature, scores))
@@ -187,7 +210,7 @@ class DriftFeed:
             self.unshared = sum(self._counter.rows(span.counts) for span in self._log.unshared())
         finally:
             if self._predictions is not None:
-                self._predictions.append(rows, scores, origins)
+                self._predictions.append(rows, scores, chunk.origins, texts)
 
     def verdict(self, horizon_s: float | None = None) -> Judged:
         """The verdict over the newest rows of all processes: this one's to the last, others' as last committed.
@@ -217,8 +240,19 @@ class DriftFeed:
 
 
 class _Chunk:
-    def __init__(self, room: int, signature: Signature) -> None:
+    def __init__(self, room: int, signature: Signature, texts: int) -> None:
         self.rows = np.empty((room, len(signature.columns)), dtype=signature.dtype)
         self.scores = np.empty((room, signature.width), dtype=np.float32)
+        # Those that the log wants: what is counted of a text stands among the rows.
+        self.texts: Texts | None = np.full((room, texts), "", dtype=object) if texts else None
         self.used = 0
         self.origins: list[Origin] = []
+
+    def content(self) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.float32], Texts | None]:
+        texts = None if self.texts is None else self.texts[: self.used]
+        return self.rows[: self.used], self.scores[: self.used], texts
+
+    def clear(self) -> None:
+        if self.texts is not None:
+            self.texts[: self.used] = ""  # long ones must not stay in memory until others come
+        self.used, self.origins = 0, []

@@ -89,6 +89,11 @@ class Models:
         wanted = self._wanted.union(self._manifest.models)
         return sorted(name for name in wanted if name not in self._slots or self._slots[name].current is None)
 
+    def named(self, name: str) -> str | None:
+        """The version of a model that the store names, whether it serves or not."""
+        roles = self._manifest.models.get(name)
+        return roles.champion.version if roles is not None and roles.champion is not None else None
+
     def find(self, name: str | None) -> Generation:
         """The generation that serves `name`, or the default model's.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.columns import ColumnRows
     from gateway.feed import Feed
+    from gateway.rows import Texts
     from gateway.series import Family, Versions, VersionSeries
     from gateway.tickets import Member
     from monitoring import Reference
@@ -104,6 +105,7 @@ class GenerationObserver:
         scores: npt.NDArray[np.float32],
         members: Sequence[Member],
         *,
+        texts: Texts | None,
         took_s: float,
         waited_s: float,
         closed_by: str,
@@ -115,7 +117,7 @@ class GenerationObserver:
         self._batch_rows.observe(count)
         self._run_seconds.observe(took_s)
         self._queue_seconds.observe(waited_s)
-        self._dropped.total += self.feed.put(rows, scores, members)
+        self._dropped.total += self.feed.put(rows, scores, members, texts)
 
     def carry(self) -> None:
         """Bring the metrics up to date."""

@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from converters.modelfile import Signature
+    from gateway.rows import Texts
     from gateway.settings import LogSettings
     from gateway.store import Entry
     from gateway.tickets import Origin
@@ -75,8 +76,8 @@ class PredictionLog:
             model=model,
             version=entry.version,
             redacted=redacted,
-            columns=len(names) - len(redacted),
-            classes=signature.width,
+            columns=len(names) - len({*redacted, *signature.texts}),
+            width=signature.width,
             dtype=signature.dtype,
         )
         return PredictionFeed(self, head, signature, self._settings.sample)
@@ -85,9 +86,10 @@ class PredictionLog:
         self,
         head: FrameHead,
         signature: Signature,
-        rows: npt.NDArray[np.float32],
-        probabilities: npt.NDArray[np.float32],
+        rows: npt.NDArray[np.floating[Any]],
+        answers: npt.NDArray[np.float32],
         origins: Sequence[Origin],
+        texts: Texts | None,
     ) -> bool:
         """Append a frame; False if it found no room, or if nobody could read it."""
         try:
@@ -100,7 +102,7 @@ class PredictionLog:
             return False
         self._told = False
         stamped = msgspec.structs.replace(head, time=self._clock())
-        return self._spool.append(*pack_frame(stamped, rows, probabilities, origins))
+        return self._spool.append(*pack_frame(stamped, rows, answers, origins, texts))
 
     def rotate(self) -> None:
         """Let the observer have what is old enough; called now and then."""
@@ -119,7 +121,10 @@ class PredictionFeed:
         self._head = head
         self._signature = signature
         self._sample = sample
-        self._kept = [index for index in range(len(signature.columns)) if index not in head.redacted]
+        self._kept = [
+            place for place in range(len(signature.columns)) if place not in {*head.redacted, *signature.texts}
+        ]
+        self._kept_texts = [at for at, place in enumerate(signature.texts) if place not in head.redacted]
         self._refused = 0
         self._told = 0
         self.overrun = 0
@@ -131,32 +136,38 @@ class PredictionFeed:
         return self.overrun + self._refused
 
     def append(
-        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], origins: Sequence[Origin]
+        self,
+        rows: npt.NDArray[np.floating[Any]],
+        answers: npt.NDArray[np.float32],
+        origins: Sequence[Origin],
+        texts: Texts | None = None,
     ) -> None:
         """Hand over what is sampled, without what is redacted, as one frame.
 
         Args:
             rows: [n, columns], C order; valid during the call only.
-            probabilities: [n, classes], likewise.
+            answers: [n, width], likewise.
             origins: whose rows they are, in their order.
+            texts: [n, text columns], of a model that reads text.
         """
         if self._sample < 1.0:
-            rows, probabilities, origins = self._sampled(rows, probabilities, origins)
+            kept, origins = self._sampled(origins)
+            rows, answers, texts = rows[kept], answers[kept], None if texts is None else texts[kept]
         if not origins:
             return
-        if self._head.redacted:
+        if len(self._kept) < rows.shape[1]:
             rows = np.take(rows, self._kept, axis=1)
+        texts = None if texts is None or not self._kept_texts else texts[:, self._kept_texts]
         dropped = self.dropped
         head = msgspec.structs.replace(self._head, dropped=dropped - self._told)
-        if self._log.write(head, self._signature, rows, probabilities, origins):
+        if self._log.write(head, self._signature, rows, answers, origins, texts):
             self._told = dropped
         else:
             self._refused += len(rows)
 
-    def _sampled(
-        self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32], origins: Sequence[Origin]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[Origin]]:
+    def _sampled(self, origins: Sequence[Origin]) -> tuple[npt.NDArray[np.bool_], list[Origin]]:
+        """Which rows, and whose."""
         ids = [origin if isinstance(origin, str) else origin.request_id for origin in origins]
         kept = are_sampled(ids, self._sample)
         mask = np.repeat(kept, [1 if isinstance(origin, str) else origin.rows for origin in origins])
-        return rows[mask], probabilities[mask], list(itertools.compress(origins, kept))
+        return mask, list(itertools.compress(origins, kept))

@@ -3,8 +3,8 @@
     monitor/predictions/<sha256>.json      the model file's signature: names of columns and classes
     monitor/spool/predictions/             frames (`gateway.spool`), each of rows of one model file
 
-A frame is the length of its head, the head, and arrays behind each other: rows and probabilities; for each request
-which of its rows are here, unless all have one row; the request ids, a line each.
+A frame is the length of its head, the head, and arrays behind each other: rows and answers; for each request which of
+its rows are here, unless all have one row; the texts, as MessagePack; the request ids, a line each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from converters.modelfile import Signature
+from converters.modelfile import MISSING_TEXT, Signature
 from gateway.store import replace_file
 from gateway.tickets import Share
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from gateway.rows import Texts
     from gateway.tickets import Origin
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "read_signature",
 ]
 
+_unpack_texts = msgspec.msgpack.Decoder(list[list[str | None]]).decode
 _LENGTH: Final = struct.Struct("<I")
 _STORED: Final = {"float32": "<f4", "float64": "<f8"}
 _SPREAD: Final = 0x9E3779B1
@@ -59,8 +61,8 @@ class FrameHead(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Places in the signature of the columns that are left out."""
     rows: int = 0
     columns: int
-    """Those that are not left out."""
-    classes: int
+    """Those of numbers that are not left out."""
+    width: int
     """Columns of an answer."""
     requests: int = 0
     """Requests, or parts of them."""
@@ -68,16 +70,22 @@ class FrameHead(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Whether each of these is one row, and the first of its request."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of the rows."""
+    texts: int = 0
+    """Columns of text that are not left out."""
+    text_bytes: int = 0
+    """What they take."""
 
 
 class Predictions(NamedTuple):
     """The content of a frame, row by row."""
 
     head: FrameHead
-    rows: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.floating[Any]]
     """[rows, columns]."""
-    probabilities: npt.NDArray[np.float32]
-    """[rows, classes]."""
+    answers: npt.NDArray[np.float32]
+    """[rows, width]."""
+    texts: list[list[str | None]]
+    """A list a text column, of [rows]; None is a missing value."""
     request_ids: list[str]
     """[rows]."""
     numbers: npt.NDArray[np.int32]
@@ -86,17 +94,19 @@ class Predictions(NamedTuple):
 
 def pack_frame(
     head: FrameHead,
-    rows: npt.NDArray[np.float32],
-    probabilities: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.floating[Any]],
+    answers: npt.NDArray[np.float32],
     origins: Sequence[Origin],
+    texts: Texts | None = None,
 ) -> list[bytes | memoryview]:
-    """The parts of a frame; `rows`, `requests` and `single` of the head are filled in.
+    """The parts of a frame; how many rows, requests, texts and bytes it has is filled in in the head.
 
     Args:
         head: all else.
         rows: [n, columns], C order; valid until the parts are written.
-        probabilities: [n, classes], likewise.
+        answers: [n, width], likewise.
         origins: whose rows they are, in their order.
+        texts: [n, text columns], if there are any that are not left out.
     """
     places = b""
     try:  # a share among them is no text: the quickest way to tell, while requests wait for the interpreter
@@ -105,9 +115,22 @@ def pack_frame(
         shares = [Share(origin, 0, 1) if isinstance(origin, str) else origin for origin in origins]
         places = np.array([share[1:] for share in shares], dtype="<i4").tobytes()
         ids = "\n".join([share.request_id for share in shares])
-    head = msgspec.structs.replace(head, rows=len(rows), requests=len(origins), single=not places)
+    packed = _pack_texts(texts) if texts is not None else b""
+    head = msgspec.structs.replace(
+        head,
+        rows=len(rows),
+        requests=len(origins),
+        single=not places,
+        texts=texts.shape[1] if texts is not None else 0,
+        text_bytes=len(packed),
+    )
     encoded = msgspec.msgpack.encode(head)
-    return [_LENGTH.pack(len(encoded)), encoded, _bytes(rows), _bytes(probabilities), places, ids.encode()]
+    return [_LENGTH.pack(len(encoded)), encoded, _bytes(rows), _bytes(answers), places, packed, ids.encode()]
+
+
+def _pack_texts(texts: Texts) -> bytes:
+    columns = [[None if text == MISSING_TEXT else text for text in column] for column in texts.T.tolist()]
+    return msgspec.msgpack.encode(columns)
 
 
 def _bytes(array: npt.NDArray[np.floating[Any]]) -> bytes | memoryview:
@@ -127,15 +150,16 @@ def read_frame(data: bytes) -> Predictions:
         raise ValueError(f"no frame of predictions: {error}") from error
     at = _LENGTH.size + length
     rows, at = _take(data, at, _STORED[head.dtype], (head.rows, head.columns))
-    probabilities, at = _take(data, at, "<f4", (head.rows, head.classes))
+    answers, at = _take(data, at, "<f4", (head.rows, head.width))
+    places, at = _take(data, at, "<i4", (0 if head.single else head.requests, 2))
+    texts = _unpack_texts(data[at : at + head.text_bytes]) if head.texts else []
+    ids = data[at + head.text_bytes :].decode().split("\n")
     if head.single:
-        return Predictions(head, rows, probabilities, data[at:].decode().split("\n"), np.zeros(head.rows, np.int32))
-    places, at = _take(data, at, "<i4", (head.requests, 2))
+        return Predictions(head, rows, answers, texts, ids, np.zeros(head.rows, np.int32))
     firsts, counts = places.T
-    ids = np.repeat(np.array(data[at:].decode().split("\n"), dtype=object), counts).tolist()
     before = np.cumsum(counts) - counts
     numbers = np.arange(head.rows, dtype=np.int32) + np.repeat(firsts - before.astype(np.int32), counts)
-    return Predictions(head, rows, probabilities, ids, numbers)
+    return Predictions(head, rows, answers, texts, np.repeat(np.array(ids, dtype=object), counts).tolist(), numbers)
 
 
 def _take(data: bytes, at: int, kind: str, shape: tuple[int, int]) -> tuple[Any, int]:

@@ -131,7 +131,7 @@ def test_observer(measure: Measure, lived: Lived, rows: npt.NDArray[np.float32],
     tell = _teller()
 
     def tallied() -> None:
-        generation.observer.ran(some, scores, members, took_s=1e-5, waited_s=1e-6, closed_by="turn")
+        generation.observer.ran(some, scores, members, texts=None, took_s=1e-5, waited_s=1e-6, closed_by="turn")
 
     def told() -> None:
         tell(8, 1e-5, 1e-6)

@@ -145,4 +145,4 @@ def _scored(batch: Batch) -> Scored:
         classes=signature.classes,
         labels=signature.labels,
     )
-    return Scored(version, head.time, found.request_ids, found.numbers, found.probabilities)
+    return Scored(version, head.time, found.request_ids, found.numbers, found.answers)

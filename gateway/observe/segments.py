@@ -138,12 +138,12 @@ def table(found: Predictions, signature: Signature) -> pa.Table:
         else pa.array(next(values), from_pandas=True)
         for index, column in enumerate(signature.columns)
     }
-    best = pa.array(np.argmax(found.probabilities, axis=1)) if count else pa.array([], pa.int64())
+    best = pa.array(np.argmax(found.answers, axis=1)) if count else pa.array([], pa.int64())
     stamp = pa.scalar(int(head.time * 1e6), pa.timestamp("us", tz="UTC"))
     own = {
         names.label: pa.array(signature.labels, pa.string()).take(best),
         names.prediction: classes_of(signature).take(best),
-        **dict(zip(names.probabilities, map(pa.array, found.probabilities.T), strict=True)),
+        **dict(zip(names.probabilities, map(pa.array, found.answers.T), strict=True)),
         names.request_id: pa.array(found.request_ids, pa.string()),
         names.row: pa.array(found.numbers),
         names.time: pa.repeat(stamp, count),

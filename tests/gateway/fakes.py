@@ -70,16 +70,18 @@ class Remembering:
 
     def __init__(self):
         self.rows = []
+        self.texts = []
         self.origins = []
         self.failures = 0
         self.closed_by = []
         self.refusals = []
 
-    def ran(self, rows, scores, members, *, took_s, waited_s, closed_by):
+    def ran(self, rows, scores, members, *, texts, took_s, waited_s, closed_by):
         """Keep a copy."""
         assert len(rows) == len(scores) == sum(member.count for member in members)
         self.origins.extend(member.origin for member in members)
         self.rows.extend(rows.copy().tolist())
+        self.texts.extend([] if texts is None else texts.tolist())
         self.closed_by.append(closed_by)
 
     def failed(self, rows):

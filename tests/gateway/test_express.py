@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from litestar.middleware import DefineMiddleware
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.admission import Admission
-from gateway.application import Gateway
+from gateway.application import Gateway, _by_path
 from gateway.bodies import marked
 from gateway.errors import BadRequest, NotFound
 from gateway.express import _KNOWN_MAX, ExpressRoute, ExpressTable, takes
@@ -35,7 +36,7 @@ class Echo:
     """A wire that answers at once with what it was given."""
 
     media_types = frozenset({"application/json"})
-    under = ("/score", "/score/deep")
+    under = ()
 
     def __init__(self, admission, error=None):
         self._admission = admission
@@ -220,19 +221,13 @@ def test_a_wire_of_any_media_type_has_its_lane_take_all_and_none():
 def test_errors_on_the_way_are_worded_by_the_protocol_that_the_path_is_of(admission):
     """By the longest prefix of whole segments; the native protocol has the rest."""
     gateway = Gateway(WorkerConfig(settings=GatewaySettings(), store="unused", monitor="unused"))
-    gateway._wires = [("/v2/deep", "deep"), ("/v2", "v2"), ("/ping", "ping")]
-    paths = {
-        "/v2": "v2",
-        "/v2/x": "v2",
-        "/v2x": None,
-        "/v2/deep/x": "deep",
-        "/ping": "ping",
-        "/": None,
-        "/predict": None,
-    }
-    assert {path: gateway._wire(path) for path in paths} == {
-        path: under or gateway._native for path, under in paths.items()
-    }
+    deep, v2 = SimpleNamespace(under=("/v2/deep",)), SimpleNamespace(under=("/v2", "/ping"))
+    gateway._wires = _by_path([v2, deep, v2])
+    native = gateway._native
+    of_v2, of_native = ("/v2", "/v2/x", "/v2/deeper", "/ping"), ("/v2x", "/", "/predict", "/pings")
+    assert [gateway._wire(path) for path in of_v2] == [v2] * 4
+    assert [gateway._wire(path) for path in of_native] == [native] * 4
+    assert gateway._wire("/v2/deep/x") is gateway._wire("/v2/deep") is deep
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "1e3", " 5", "", "0.0", "five"])

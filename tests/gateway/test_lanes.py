@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import sys
+import zlib
 
 import msgspec
+import numpy as np
 import pytest
 from harness import serving, wait_until
 from hypothesis import given, settings
@@ -177,7 +180,10 @@ def test_names_in_any_order_answer_as_the_list(lanes, cancer):
         ((), None, 415),
         ((), "application/x-www-form-urlencoded", 415),
         ((), "multipart/form-data; boundary=x", 415),
-        (("Content-Encoding: gzip",), "application/json", 415),
+        (("Accept: application/msgpack",), "application/json", 200),
+        (("Content-Encoding: gzip",), "application/json", 400),
+        (("Content-Encoding: br",), "application/json", 415),
+        (("Content-Encoding: gzip, gzip",), "application/json", 415),
         (("Content-Encoding: identity",), "application/json", 200),
         (("Origin: http://localhost",), "application/json", 200),
         (("X-Request-Id: " + "a" * 128,), "application/json", 200),
@@ -268,6 +274,155 @@ def test_a_chunked_body_over_the_limit_is_413(lanes):
     assert same(lanes, lambda port: exchange(port, head, chunks))[0] == 413
 
 
+def packed(values):
+    return msgspec.msgpack.encode({"features": values})
+
+
+def floats(*rows):
+    return np.array(rows, "<f4").tobytes()
+
+
+MSGPACK, OCTETS = "application/msgpack", "application/octet-stream"
+BAD_FORMS = {
+    "empty": (MSGPACK, b"", 400, "empty"),
+    "JSON": (MSGPACK, features(row()), 400, ""),
+    "truncated": (MSGPACK, packed(row())[:-3], 400, "truncated"),
+    "followed by more": (MSGPACK, packed(row()) + b"x", 400, ""),
+    "wrong type": (MSGPACK, packed(row(_3="x")), 400, "$.features[3]"),
+    "29 features": (MSGPACK, packed(row(29)), 400, "29 values, the model takes 30"),
+    "NaN": (MSGPACK, packed(row(_3=float("nan"))), 400, "no missing value (null) - at `$.features[3]`"),
+    "inf": (MSGPACK, packed(row(_3=float("inf"))), 400, "inf is no number to score - at `$.features[3]`"),
+    "deep nesting": (MSGPACK, b"\x81\xa8features" + b"\x91" * 100_000, 400, ""),
+    "not UTF-8": (MSGPACK, b"\x81\xa8features\x81\xa1\xff\x01", 400, ""),
+    "msgpack, as JSON": ("application/json", packed(row()), 400, "malformed"),
+    "no floats": (OCTETS, b"", 400, "0 bytes are no rows"),
+    "half a row": (OCTETS, floats(row(45)), 400, "180 bytes are no rows of this model: 30 float32 values are one"),
+    "a byte less": (OCTETS, floats(row())[:-1], 400, "119 bytes are no rows"),
+    "NaN among floats": (
+        OCTETS,
+        floats(row(), row(_3=float("nan"))),
+        400,
+        "no missing value (NaN) - in row 1, column ",
+    ),
+    "-inf among floats": (OCTETS, floats(row(_3=float("-inf"))), 400, "-inf is no number to score - in row 0, column "),
+    "too many rows": (OCTETS, floats(row(1)) * 30 * 8193, 413, "8193 rows in one request"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FORMS)
+def test_a_bad_body_of_another_form_gets_the_same_clear_error_on_every_lane(lanes, name):
+    """Problems are JSON whatever was sent."""
+    content_type, body, status, detail = BAD_FORMS[name]
+    got, headers, content = same(lanes, lambda port: post(port, body, content_type=content_type))
+    assert got == status
+    assert headers["content-type"] == ["application/problem+json"]
+    assert detail in json.loads(content)["detail"]
+
+
+SENT = [features(row()), json.dumps({"instances": [row(), row(_0=99.5)] * 200}).encode()]
+
+
+@pytest.mark.parametrize("content_type", [MSGPACK, "application/x-msgpack", "Application/MsgPack; x=1"])
+@pytest.mark.parametrize("body", SENT, ids=["one", "many"])
+def test_msgpack_is_answered_as_json_says_it(lanes, body, content_type):
+    """In msgpack unless JSON is asked for, with the same stamp and to the bit the same numbers."""
+    status, headers, content = same(lanes, lambda port: post(port, body))
+    sent = msgspec.msgpack.encode(json.loads(body))
+    asked = ("Accept: application/json",)
+    assert same(lanes, lambda port: post(port, sent, content_type=content_type, extra=asked)) == (200, headers, content)
+    _, packed_headers, packed_content = same(lanes, lambda port: post(port, sent, content_type=content_type))
+    assert status == 200
+    assert msgspec.msgpack.decode(packed_content) == json.loads(content)
+    assert packed_headers["content-type"] == [MSGPACK]
+    assert len(packed_content) == int(packed_headers["content-length"][0])
+    del headers["content-type"], packed_headers["content-type"], headers["content-length"]
+    del packed_headers["content-length"]
+    assert packed_headers == headers
+
+
+def _probabilities(content):
+    return [list(one["probabilities"].values()) for one in json.loads(content)["predictions"]]
+
+
+@pytest.mark.parametrize("shape", [(), ("X-Shape: 400,30",)])
+def test_floats_are_answered_by_floats(lanes, shape):
+    """To the bit the numbers that the same rows in JSON get, and the shape beside them."""
+    _, headers, content = same(lanes, lambda port: post(port, SENT[1]))
+    sent = floats(*json.loads(SENT[1])["instances"])
+    status, got, scores = same(lanes, lambda port: post(port, sent, content_type=OCTETS, extra=shape))
+    assert status == 200
+    assert (got["x-shape"], got["content-type"]) == (["400,2"], [OCTETS])
+    assert got["x-model-sha256"] == headers["x-model-sha256"]
+    assert np.frombuffer(scores, "<f4").reshape(400, 2).tolist() == _probabilities(content)
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        ("*/*", OCTETS),
+        ("application/octet-stream", OCTETS),
+        ("application/json", "application/json"),
+        ("text/html, Application/JSON;q=0.9, */*", "application/json"),
+        ("application/x-msgpack", MSGPACK),
+        ("text/html", OCTETS),
+        ("", OCTETS),
+    ],
+)
+def test_the_first_form_that_is_accepted_is_answered(lanes, accept, answered):
+    """The request's own if none is named that can be had; and a list of rows even if there is one."""
+    extra = (f"Accept: {accept}",)
+    status, headers, content = same(lanes, lambda port: post(port, floats(row()), content_type=OCTETS, extra=extra))
+    assert (status, headers["content-type"]) == (200, [answered])
+    if answered == "application/json":
+        assert len(json.loads(content)["predictions"]) == 1
+
+
+def test_a_shape_that_is_not_the_body_s_is_refused_on_every_lane(lanes):
+    """It is checked if it is there."""
+    extra = ("X-Shape: 2,15",)
+    status, _, content = same(lanes, lambda port: post(port, floats(row()), content_type=OCTETS, extra=extra))
+    assert status == 400
+    assert "X-Shape is '2,15', the body has 1,30" in json.loads(content)["detail"]
+
+
+@pytest.mark.parametrize("content_type", [MSGPACK, OCTETS])
+def test_another_form_may_be_compressed_or_named_by_path(lanes, content_type):
+    """The same answer, and the same 404."""
+    body = packed(row()) if content_type == MSGPACK else floats(row())
+    plain = same(lanes, lambda port: post(port, body, content_type=content_type))
+    extra = ("Content-Encoding: gzip",)
+    squeezed = gzip.compress(body)
+    assert same(lanes, lambda port: post(port, squeezed, content_type=content_type, extra=extra)) == plain
+    assert same(lanes, lambda port: post(port, body, "/predict/cancer", content_type)) == plain
+    assert same(lanes, lambda port: post(port, body, "/predict/other", content_type))[0] == 404
+
+
+PACK = {"gzip": gzip.compress, "deflate": zlib.compress, "Deflate": lambda body: zlib.compress(body, wbits=-15)}
+
+
+@pytest.mark.parametrize("coding", PACK)
+def test_a_compressed_body_is_answered_as_the_plain_one(lanes, coding):
+    """Good, bad, cut off and followed by something: a body that inflates is answered to the byte as if sent plain."""
+    extra = (f"Content-Encoding: {coding}",)
+    for body in (features(row()), GOOD["many rows"], BAD["29 features"][0], b""):
+        packed = PACK[coding](body)
+        plain = same(lanes, lambda port, body=body: post(port, body))
+        assert same(lanes, lambda port, packed=packed: post(port, packed, extra=extra)) == plain
+    packed = PACK[coding](features(row()))
+    for damaged, words in ((packed[:-3], "cut off"), (packed + b"more", "4 bytes follow"), (b"", "cut off after 0")):
+        status, headers, content = same(lanes, lambda port, body=damaged: post(port, body, extra=extra))
+        assert (status, headers["content-type"]) == (400, ["application/problem+json"])
+        assert words in json.loads(content)["detail"]
+
+
+def test_a_body_that_inflates_over_the_limit_is_413(lanes):
+    """Whatever it is sent as: 64 MiB in 64 kB."""
+    bomb = gzip.compress(bytes(1 << 26))
+    status, _, content = same(lanes, lambda port: post(port, bomb, extra=("Content-Encoding: gzip",)))
+    assert status == 413
+    assert f"more than {MAX_BODY} bytes (max_body_bytes)" in json.loads(content)["detail"]
+
+
 def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
     """The connection ends in the middle of its body; the next request is answered, and no row was scored."""
     body = features(row())
@@ -285,11 +440,15 @@ def _rows_scored(server):
     return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("hotgate_rows_total{"))
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
+def values_with(integers):
+    return st.recursive(
+        st.none() | st.booleans() | integers | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=8,
+    )
+
+
+json_values = values_with(st.integers())
 bodies = (
     st.binary(max_size=60)
     | json_values.map(lambda value: json.dumps(value).encode())
@@ -304,6 +463,20 @@ bodies = (
 def test_generated_bodies_are_answered_alike(lanes, body):
     """Whatever the body is, the lanes agree to the byte, and none answers 5xx."""
     answer = same(lanes, lambda port: post(port, body))
+    assert answer[0] < 500
+
+
+packed_values = st.lists(values_with(st.integers(-(2**63), 2**64 - 1)), max_size=3).map(
+    lambda rows: msgspec.msgpack.encode({"instances": rows})
+)
+float_bodies = st.lists(st.floats(width=32), min_size=29, max_size=31).map(floats)
+
+
+@settings(max_examples=60)
+@given(body=st.binary(max_size=60) | packed_values | float_bodies, content_type=st.sampled_from([MSGPACK, OCTETS]))
+def test_generated_bodies_of_other_forms_are_answered_alike(lanes, body, content_type):
+    """As with JSON."""
+    answer = same(lanes, lambda port: post(port, body, content_type=content_type))
     assert answer[0] < 500
 
 

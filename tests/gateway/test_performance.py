@@ -308,7 +308,7 @@ def test_a_caller_may_ask_about_a_model_or_a_version(stream):
 def test_rows_of_the_prediction_log_are_taken_with_the_classes_of_their_file(tmp_path, linear):
     """Once for each spool file, as the intake gives them."""
     signature = linear.file.metadata.signature
-    head = FrameHead(sha256=VERSION.sha256, model="cancer", version="1", time=NOW, columns=1, classes=2)
+    head = FrameHead(sha256=VERSION.sha256, model="cancer", version="1", time=NOW, columns=1, width=2)
     rows, p = np.zeros((50, 1), dtype=np.float32), np.full((50, 2), 0.5, dtype=np.float32)
     frame = b"".join(map(bytes, pack_frame(head, rows, p, [f"r{index}" for index in range(50)])))
     keeper = PerformanceKeeper(tmp_path, MonitorSettings(), lambda: NOW, detectors=dict)

@@ -98,12 +98,12 @@ def test_every_row_is_there_once_with_whose_it_is(tmp_path, model):
     monitor.stop()
     first, second = frames(tmp_path)
     assert first.head == FrameHead(
-        sha256="a" * 64, model="m", version="3", time=NOW, rows=6, columns=3, classes=2, requests=4, single=False
+        sha256="a" * 64, model="m", version="3", time=NOW, rows=6, columns=3, width=2, requests=4, single=False
     )
     assert first.request_ids == ["one", "many", "many", "many", "many", "two"]
     assert first.numbers.tolist() == [0, 0, 1, 2, 3, 0]
     np.testing.assert_array_equal(first.rows, batch(0, ["x"] * 6)[0])
-    np.testing.assert_array_equal(first.probabilities, batch(0, ["x"] * 6)[1])
+    np.testing.assert_array_equal(first.answers, batch(0, ["x"] * 6)[1])
     assert (second.head.single, second.request_ids, second.numbers.tolist()) == (True, ["three", "four"], [0, 0])
     np.testing.assert_array_equal(second.rows[:, 1], [6.25, 7.25])
     assert read_signature(tmp_path / "predictions", "a" * 64) == SIGNATURE
@@ -115,7 +115,7 @@ def test_a_frame_is_read_as_it_was_packed(places, single):
     """Whatever share of a request each member is."""
     origins = [f"r{i}" if single else Share(f"r{i}", first, rows) for i, (first, rows) in enumerate(places)]
     rows, scores, _ = batch(0, origins)
-    head = FrameHead(sha256="b", model="m", version="1", columns=3, classes=2, dropped=7, redacted=(4,))
+    head = FrameHead(sha256="b", model="m", version="1", columns=3, width=2, dropped=7, redacted=(4,))
     found = read_frame(b"".join(pack_frame(head, rows, scores, origins)))
     expected = [
         (f"r{i}", row)
@@ -124,7 +124,7 @@ def test_a_frame_is_read_as_it_was_packed(places, single):
     ]
     assert list(zip(found.request_ids, found.numbers.tolist(), strict=True)) == expected
     np.testing.assert_array_equal(found.rows, rows)
-    np.testing.assert_array_equal(found.probabilities, scores)
+    np.testing.assert_array_equal(found.answers, scores)
     assert (found.head.dropped, found.head.redacted) == (7, (4,))
 
 
@@ -158,7 +158,7 @@ def test_all_columns_may_be_redacted(tmp_path, model):
     monitor.stop()
     (frame,) = frames(tmp_path)
     assert frame.rows.shape == (2, 0)
-    assert frame.probabilities[:, 1].tolist() == [1.0, 2.0]
+    assert frame.answers[:, 1].tolist() == [1.0, 2.0]
 
 
 def test_sampling_keeps_whole_requests_by_their_id(tmp_path, model):

@@ -229,10 +229,13 @@ def test_a_text_stays_with_its_row(seed, inline_limit_us):
         assert answer in {"bad": [None], "leaves": [None, right]}.get(kind, [right])  # a full batch runs at once
         return kind
 
+    observer = Remembering()
+
     async def main(executor):
-        under_test = Batcher(TextEngine(), Remembering(), executor, LoopTurns(asyncio.get_running_loop()), limits)
+        under_test = Batcher(TextEngine(), observer, executor, LoopTurns(asyncio.get_running_loop()), limits)
         return await asyncio.gather(*[ask(under_test, number) for number in range(60)])
 
     with ThreadPoolExecutor(1) as executor:
         kinds = asyncio.run(asyncio.wait_for(main(executor), 20))
     assert {"one", "many", "array"} <= set(kinds)
+    assert [float(note) for _, note in observer.texts] == [row[0] for row in observer.rows]
