@@ -46,7 +46,7 @@ class DataframeSplit(msgspec.Struct, frozen=True, kw_only=True):
 
     data: list[list[Value]]
     columns: list[str] | UnsetType = UNSET
-    index: list[int | str] | UnsetType = UNSET
+    index: Any = UNSET
     """Ignored."""
 
 
@@ -59,7 +59,7 @@ class MlflowRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Rows by name, or in the model's order."""
     inputs: dict[str, list[Value]] | list[list[Value]] | UnsetType = UNSET
     """Columns by name, or rows in the model's order."""
-    params: dict[str, Any] | UnsetType = UNSET
+    params: Any = UNSET
     """Ignored, as MLflow does for a model that declares none."""
 
 
