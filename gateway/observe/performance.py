@@ -8,6 +8,9 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from converters.answers import parts_of, places_of
 from gateway.observe.error_streams import ErrorStreams, river_detectors
 from gateway.observe.judging import Judging
 from gateway.observe.performance_source import Limits, PerformanceSource
@@ -18,10 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from converters.modelfile import Target
     from gateway.observe.error_streams import Detector
     from gateway.observe.intake import Batch
     from gateway.observe.settings import MonitorSettings
-    from gateway.performance import PerformanceReport
+    from gateway.performance import Judged, PerformanceReport
 
 __all__ = ["PerformanceKeeper"]
 
@@ -136,13 +142,28 @@ class PerformanceKeeper:
 
 
 def _scored(batch: Batch) -> Scored:
+    """The first target of what was answered: what labels are about."""
     found, signature = batch
     head = found.head
+    target, columns = next(parts_of(signature))
+    judged, answers = _judged(target, found.answers[:, columns])
     version = Version(
         model=head.model,
         version=head.version,
         sha256=head.sha256,
-        classes=signature.classes,
-        labels=signature.labels,
+        classes=target.classes,
+        labels=target.labels,
+        judged=judged,
     )
-    return Scored(version, head.time, found.request_ids, found.numbers, found.answers)
+    return Scored(version, head.time, found.request_ids, found.numbers, answers)
+
+
+def _judged(target: Target, part: NDArray[np.float32]) -> tuple[Judged, NDArray[np.float32]]:
+    """What a target is judged by, and that of each row; NaN of a class that there is not."""
+    if not target.classes:
+        return "number", part[:, :1]
+    if (target.scores, target.decides) == ("probabilities", "argmax"):
+        return "probabilities", part
+    places = places_of(target, part)
+    known = np.where(np.isin(places, range(len(target.classes))), places, np.nan)
+    return "class", known[:, np.newaxis].astype(np.float32)

@@ -1,8 +1,8 @@
 """`monitor/truth.sqlite`: labels, and what was predicted, packed so that it can be found again by request.
 
-    versions   who answered: model, version, sha256, classes
-    segments   predictions of one version: keys in order, and behind them times and probabilities; those forgotten have
-               only keys left, by which a late label is told from one of nobody's
+    versions   who answered: model, version, sha256, classes, and what its answers are judged by
+    segments   predictions of one version: keys in order, and behind them times and answers; those forgotten have only
+               keys left, by which a late label is told from one of nobody's
     scores     counts of all scores of a version, by quarters of an hour
     labels     one a row: what came true, and what was predicted, once both are known
     changes    of error rates; consumed: spool files that are in here; tallies: what is in no table; first: reports
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from gateway.performance import Judged
 from monitoring.performance.estimate import CELLS
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ SEGMENT_ROWS: Final = 65_536
 """Rows up to which segments are put together."""
 _KEEP_NAMES_S: Final = 86_400.0
 """How long the name of a consumed file is known: it is removed right after."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
 _SPREAD: Final = 0x9E3779B97F4A7C15
 """2⁶⁴ by the golden ratio: neighbouring rows get far apart keys."""
 
@@ -48,7 +50,7 @@ Keys = np.ndarray[Any, np.dtype[np.int64]]
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS versions (
-    id INTEGER PRIMARY KEY, model TEXT, version TEXT, sha256 TEXT, classes TEXT, labels TEXT,
+    id INTEGER PRIMARY KEY, model TEXT, version TEXT, sha256 TEXT, classes TEXT, labels TEXT, judged TEXT,
     UNIQUE (model, version, sha256));
 CREATE TABLE IF NOT EXISTS segments (
     id INTEGER PRIMARY KEY, version INTEGER, rows INTEGER, until REAL, keys BLOB, content BLOB);
@@ -56,7 +58,7 @@ CREATE TABLE IF NOT EXISTS scores (
     version INTEGER, epoch INTEGER, counts BLOB, PRIMARY KEY (version, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (
     key INTEGER PRIMARY KEY, request_id TEXT, row INTEGER, label TEXT, received REAL, state TEXT, version INTEGER,
-    predicted REAL, probabilities BLOB, truth INTEGER, place INTEGER, wrong INTEGER);
+    predicted REAL, answer BLOB, truth NUMERIC, place INTEGER, wrong INTEGER);
 CREATE INDEX IF NOT EXISTS labels_state ON labels (state, received);
 CREATE INDEX IF NOT EXISTS labels_received ON labels (received);
 CREATE INDEX IF NOT EXISTS labels_joined ON labels (version, predicted) WHERE state = 'joined';
@@ -75,16 +77,34 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     sha256: str
     classes: tuple[bool | int | float | str, ...]
-    """What may be true, in the order of the probabilities."""
+    """What may be true, in the order of the probabilities; none of numbers."""
     labels: tuple[str, ...]
     """Their display names."""
+    judged: Judged = "probabilities"
 
-    def index(self, label: Label) -> int | None:
-        """The class that a label names, by its value or its display name; None if it is none."""
+    def truth_of(self, label: Label) -> float | None:
+        """The place of the class that a label names, by its value or its display name, or the number; None if neither.
+
+        A number that float32 cannot hold is none: the model could not have said it.
+        """
+        if self.judged == "number":
+            fits = isinstance(label, int | float) and not isinstance(label, bool) and abs(label) <= _LARGEST
+            return float(label) if fits else None
         for names in (self.classes, self.labels):
             if label in names:
                 return names.index(label)
         return None
+
+    def is_wrong(self, answer: NDArray[np.float32], truth: float) -> int | None:
+        """Whether another class was predicted, 1 or 0; None of a number, which is never quite right."""
+        if self.judged == "number":
+            return None
+        return int((answer.argmax() if self.judged == "probabilities" else answer[0]) != truth)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The shape of what is counted of its scores: without probabilities, only how many there are."""
+        return (len(self.classes), 2, CELLS) if self.judged == "probabilities" else (1,)
 
 
 class Scored(NamedTuple):
@@ -97,8 +117,8 @@ class Scored(NamedTuple):
     """[n]."""
     rows: NDArray[np.integer[Any]]
     """[n], of each row within its request."""
-    probabilities: NDArray[np.float32]
-    """[n, classes]."""
+    answers: NDArray[np.float32]
+    """[n, classes], [n, 1] of places of classes or [n, 1] of numbers, by what the version is judged by."""
 
 
 class Segment(NamedTuple):
@@ -201,17 +221,18 @@ class TruthStore:
         for number, known in self.versions.items():
             if known == version:
                 return number
-        row = (version.model, version.version, version.sha256, *map(_text, (version.classes, version.labels)))
+        known_as = version.model, version.version, version.sha256
+        row = (*known_as, *map(_text, (version.classes, version.labels)), version.judged)
         self.tell(
-            "INSERT INTO versions (model, version, sha256, classes, labels) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO versions (model, version, sha256, classes, labels, judged) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET classes = excluded.classes, labels = excluded.labels",
             [row],
         )
-        ((number,),) = self.ask("SELECT id FROM versions WHERE (model, version, sha256) = (?, ?, ?)", *row[:3])
+        ((number,),) = self.ask("SELECT id FROM versions WHERE (model, version, sha256) = (?, ?, ?)", *known_as)
         self.versions[number] = version
         return int(number)
 
-    def add_segment(self, version: int, keys: Keys, times: NDArray[Any], probabilities: NDArray[np.float32]) -> None:
+    def add_segment(self, version: int, keys: Keys, times: NDArray[Any], answers: NDArray[np.float32]) -> None:
         """Keep predictions, together with the newest ones of that version while those are not many more."""
         newest = self.ask(
             "SELECT id, rows FROM segments WHERE version = ? AND content IS NOT NULL ORDER BY id DESC LIMIT 1", version
@@ -219,18 +240,18 @@ class TruthStore:
         if newest and newest[0][1] < 2 * keys.size and newest[0][1] + keys.size <= self._segment_rows:
             number = newest[0][0]
             before = self.segments.pop(number).keys
-            old_times, old_probabilities = self.content(number, before.size)
+            old_times, old_answers = self.content(number, before.size)
             self.ask("DELETE FROM segments WHERE id = ?", number)
             self.add_segment(
                 version,
                 np.concatenate([before, keys]),
                 np.concatenate([old_times, times]),
-                np.concatenate([old_probabilities, probabilities]),
+                np.concatenate([old_answers, answers]),
             )
             return
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        content = times[order].astype("<f8").tobytes() + probabilities[order].astype("<f4").tobytes()
+        content = times[order].astype("<f8").tobytes() + answers[order].astype("<f4").tobytes()
         until = float(times.max())
         row = (version, keys.size, until, keys.astype("<i8").tobytes(), content)
         self.tell("INSERT INTO segments (version, rows, until, keys, content) VALUES (?, ?, ?, ?, ?)", [row])
@@ -238,7 +259,7 @@ class TruthStore:
         self.segments[number] = Segment(version, keys, until, live=True)
 
     def content(self, segment: int, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Times [rows] and probabilities [rows, classes] of a live segment, in the order of its keys."""
+        """Times [rows] and answers [rows, as `Scored` has them] of a live segment, in the order of its keys."""
         ((content,),) = self.ask("SELECT content FROM segments WHERE id = ?", segment)
         times = np.frombuffer(content, dtype="<f8", count=rows)
         return times, np.frombuffer(content, dtype="<f4", offset=8 * rows).reshape(rows, -1)
@@ -263,8 +284,8 @@ class TruthStore:
         self.tell("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", [(version, epoch, packed)])
 
     def scores(self, version: int, since: float, until: float = np.inf) -> Counts:
-        """Scores of the epochs that begin in [since, until], as `count_scores` counts them."""
-        total = np.zeros((len(self.versions[version].classes), 2, CELLS), dtype=np.int64)
+        """What was counted of scores in the epochs that begin in [since, until]: `count_scores`, or how many."""
+        total = np.zeros(self.versions[version].cells, dtype=np.int64)
         found = self.ask("SELECT counts FROM scores WHERE version = ? AND epoch BETWEEN ? AND ?", version, since, until)
         for (packed,) in found:
             total += np.frombuffer(zlib.decompress(packed), dtype="<i8").reshape(total.shape)
@@ -278,8 +299,9 @@ class TruthStore:
                 sha256=sha256,
                 classes=msgspec.json.decode(classes, type=tuple[bool | int | float | str, ...]),
                 labels=msgspec.json.decode(labels, type=tuple[str, ...]),
+                judged=judged,
             )
-            for number, model, version, sha256, classes, labels in self.ask("SELECT * FROM versions")
+            for number, model, version, sha256, classes, labels, judged in self.ask("SELECT * FROM versions")
         }
         self.segments = {
             number: Segment(version, np.frombuffer(keys, dtype="<i8"), until, live=bool(live))
