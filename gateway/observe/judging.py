@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gateway.observe.error_streams import ErrorStreams
+    from gateway.observe.scored import Version
     from gateway.observe.truth import Truth
-    from gateway.observe.truth_store import Version
     from monitoring import Counts
     from monitoring.performance.estimate import Estimated
 

@@ -8,26 +8,20 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from converters.answers import parts_of, places_of
 from gateway.observe.error_streams import ErrorStreams, river_detectors
 from gateway.observe.judging import Judging
 from gateway.observe.performance_source import Limits, PerformanceSource
+from gateway.observe.scored import scored
 from gateway.observe.truth import Truth
-from gateway.observe.truth_store import Scored, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from converters.modelfile import Target
     from gateway.observe.error_streams import Detector
     from gateway.observe.intake import Batch
     from gateway.observe.settings import MonitorSettings
-    from gateway.performance import Judged, PerformanceReport
+    from gateway.performance import PerformanceReport
 
 __all__ = ["PerformanceKeeper"]
 
@@ -84,7 +78,7 @@ class PerformanceKeeper:
             OSError: it was not taken in, and is to be brought again.
         """
         with self._working() as (truth, _):
-            truth.predictions(source, map(_scored, batches))
+            truth.predictions(source, map(scored, batches))
 
     def look(self) -> str | None:
         """Take in labels, judge if it is time, and write reports; returns what is wrong.
@@ -139,31 +133,3 @@ class PerformanceKeeper:
         path.replace(path.with_name(f"{path.name}.bad"))
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _scored(batch: Batch) -> Scored:
-    """The first target of what was answered: what labels are about."""
-    found, signature = batch
-    head = found.head
-    target, columns = next(parts_of(signature))
-    judged, answers = _judged(target, found.answers[:, columns])
-    version = Version(
-        model=head.model,
-        version=head.version,
-        sha256=head.sha256,
-        classes=target.classes,
-        labels=target.labels,
-        judged=judged,
-    )
-    return Scored(version, head.time, found.request_ids, found.numbers, answers)
-
-
-def _judged(target: Target, part: NDArray[np.float32]) -> tuple[Judged, NDArray[np.float32]]:
-    """What a target is judged by, and that of each row; NaN of a class that there is not."""
-    if not target.classes:
-        return "number", part[:, :1]
-    if (target.scores, target.decides) == ("probabilities", "argmax"):
-        return "probabilities", part
-    places = places_of(target, part)
-    known = np.where(np.isin(places, range(len(target.classes))), places, np.nan)
-    return "class", known[:, np.newaxis].astype(np.float32)

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from gateway.feedback import Given, Label
     from gateway.observe.error_streams import ErrorStreams
-    from gateway.observe.truth_store import Keys, Scored
+    from gateway.observe.scored import Scored
+    from gateway.observe.truth_store import Keys
     from monitoring import Counts
 
 __all__ = ["STATES", "Truth"]

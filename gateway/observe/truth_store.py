@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from gateway.performance import Judged
-from monitoring.performance.estimate import CELLS
+from gateway.observe.scored import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gateway.feedback import Label
     from monitoring import Counts
 
-__all__ = ["EPOCH_S", "SEGMENT_ROWS", "Keys", "Scored", "TruthStore", "Version", "keys_of", "request_key"]
+__all__ = ["EPOCH_S", "SEGMENT_ROWS", "Keys", "TruthStore", "keys_of", "request_key"]
 
 EPOCH_S: Final = 900
 """Seconds of scores that are counted together."""
@@ -42,7 +40,6 @@ SEGMENT_ROWS: Final = 65_536
 """Rows up to which segments are put together."""
 _KEEP_NAMES_S: Final = 86_400.0
 """How long the name of a consumed file is known: it is removed right after."""
-_LARGEST: Final = float(np.finfo(np.float32).max)
 _SPREAD: Final = 0x9E3779B97F4A7C15
 """2⁶⁴ by the golden ratio: neighbouring rows get far apart keys."""
 
@@ -68,57 +65,6 @@ CREATE TABLE IF NOT EXISTS first (version INTEGER PRIMARY KEY, report TEXT);
 CREATE TABLE IF NOT EXISTS consumed (name TEXT PRIMARY KEY, at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tallies (name TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID;
 """
-
-
-class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answered."""
-
-    model: str
-    version: str
-    sha256: str
-    classes: tuple[bool | int | float | str, ...]
-    """What may be true, in the order of the probabilities; none of numbers."""
-    labels: tuple[str, ...]
-    """Their display names."""
-    judged: Judged = "probabilities"
-
-    def truth_of(self, label: Label) -> float | None:
-        """The place of the class that a label names, by its value or its display name, or the number; None if neither.
-
-        A number that float32 cannot hold is none: the model could not have said it.
-        """
-        if self.judged == "number":
-            fits = isinstance(label, int | float) and not isinstance(label, bool) and abs(label) <= _LARGEST
-            return float(label) if fits else None
-        for names in (self.classes, self.labels):
-            if label in names:
-                return names.index(label)
-        return None
-
-    def is_wrong(self, answer: NDArray[np.float32], truth: float) -> int | None:
-        """Whether another class was predicted, 1 or 0; None of a number, which is never quite right."""
-        if self.judged == "number":
-            return None
-        return int((answer.argmax() if self.judged == "probabilities" else answer[0]) != truth)
-
-    @property
-    def cells(self) -> tuple[int, ...]:
-        """The shape of what is counted of its scores: without probabilities, only how many there are."""
-        return (len(self.classes), 2, CELLS) if self.judged == "probabilities" else (1,)
-
-
-class Scored(NamedTuple):
-    """Rows that one version has scored at about one time."""
-
-    version: Version
-    time: float
-    """Unix time."""
-    request_ids: Sequence[str]
-    """[n]."""
-    rows: NDArray[np.integer[Any]]
-    """[n], of each row within its request."""
-    answers: NDArray[np.float32]
-    """[n, classes], [n, 1] of places of classes or [n, 1] of numbers, by what the version is judged by."""
 
 
 class Segment(NamedTuple):

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from truth_world import VERSION, World
 
 from gateway.observe.labels import labels_for
+from gateway.observe.scored import Version
 from gateway.observe.truth import WAIT_S
-from gateway.observe.truth_store import SEGMENT_ROWS, TruthStore, Version, keys_of
+from gateway.observe.truth_store import SEGMENT_ROWS, TruthStore, keys_of
 from gateway.predictions import is_sampled
 from gateway.spool import Spool
 
