@@ -156,7 +156,12 @@ def _candidate(
     )
 
     def run(rows: Rows) -> npt.NDArray[np.float32]:
-        return score(session, signature, *rows.feed(signature))
+        try:
+            return score(session, signature, *rows.feed(signature))
+        except Exception as error:  # onnxruntime's own classes are all alike
+            raise ConversionError(
+                f"onnxruntime cannot run the converted graph: {' '.join(str(error).split())}"
+            ) from error
 
     missing = takes_missing(oracle, run, heldout, columns, tolerance)
     if any(missing):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
 import skl2onnx
-from skl2onnx._supported_operators import _get_sklearn_operator_name
-from skl2onnx.common._registration import get_converter
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from converters.cures import CONVERTERS
+from converters.cures import CONVERTERS, options_of
 from converters.errors import ConversionError
 from converters.graph import check_graph, serialize
 from converters.rewriting import PICK, Inputs, inner, last_of, rewrite
@@ -41,6 +39,20 @@ TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 Dtype = Literal["float32", "float64"]
 
 _SHOWN = 300
+_UNKNOWN = re.compile(r"Unable to find a (?:shape calculator|converter) for type '<class '([\w.]+)'>'")
+_NEAREST = {
+    "NearestCentroid": "KNeighborsClassifier and LogisticRegression have one",
+    "ClassifierChain": "MultiOutputClassifier has one",
+    "RegressorChain": "MultiOutputRegressor has one",
+    "TransformedTargetRegressor": "fit on the transformed target, and turn the answers back where they are used",
+    "EllipticEnvelope": "IsolationForest and OneClassSVM have one",
+    "Birch": "KMeans has one",
+    "BisectingKMeans": "KMeans has one",
+    "MeanShift": "KMeans has one",
+    "AffinityPropagation": "KMeans has one",
+    "HashingVectorizer": "CountVectorizer and TfidfVectorizer have one",
+}
+"""What does nearly the same and converts."""
 _DOUBLE = "X_double"
 
 
@@ -139,30 +151,30 @@ def _converted(estimator: Any, oracle: Oracle, inputs: list[tuple[str, Any]], na
     except ConversionError:
         raise
     except Exception as error:  # skl2onnx raises whatever its converters meet, sometimes with whole arrays in the text
-        said = " ".join(str(error).split())
-        shown = said if len(said) <= _SHOWN else said[:_SHOWN] + " …"
-        raise ConversionError(f"skl2onnx cannot convert {name}: {shown or type(error).__name__}") from error
+        raise ConversionError(f"skl2onnx cannot convert {name}: {_said(error)}") from error
     return model
 
 
+def _said(error: Exception) -> str:
+    """In one short line, and what to do if it is that nobody has written a converter."""
+    said = " ".join(str(error).split())
+    unknown = _UNKNOWN.search(said)
+    if unknown:
+        kind = unknown[1].rpartition(".")[2]
+        return (
+            f"nobody has written a converter for {kind}; {_NEAREST.get(kind, 'register one of yours (`converters=`)')}"
+        )
+    shown = said if len(said) <= _SHOWN else said[:_SHOWN] + " …"
+    return shown or type(error).__name__
+
+
 def _options(estimator: Any, oracle: Oracle) -> dict[Any, Any]:
-    """No dictionaries as answers, decision scores where they are asked for, and no locale that a machine may lack."""
-    last, options = last_of(estimator), dict[Any, dict[str, Any]]()
-    allowed = _allowed(last)
-    wanted = {"zipmap": False, **({"raw_scores": True} if oracle.method == "decision_function" else {})}
-    options[id(last)] = {key: value for key, value in wanted.items() if key in allowed}
-    for each in inner(estimator):
-        if isinstance(each, CountVectorizer | TfidfVectorizer):
-            options[id(each)] = {"locale": "C"}
-    return {key: value for key, value in options.items() if value}
-
-
-def _allowed(estimator: Any) -> frozenset[str]:
-    try:
-        told = get_converter(_get_sklearn_operator_name(type(estimator))).get_allowed_options()
-    except (AttributeError, RuntimeError, ValueError):
-        return frozenset({"zipmap"}) if hasattr(estimator, "predict_proba") else frozenset()
-    return frozenset(told or ())
+    """By estimator; decision scores of the one that answers, where they are asked for."""
+    last = last_of(estimator)
+    raw = oracle.method == "decision_function"
+    each_one = [each for each in inner(estimator) if not isinstance(each, Pipeline)]
+    told = {id(each): options_of(each, raw_scores=raw and each is last) for each in each_one}
+    return {key: options for key, options in told.items() if options}
 
 
 def _chooses_columns(estimator: Any) -> bool:
@@ -192,6 +204,5 @@ def _shapes(model: onnx.ModelProto, sample: Rows, dtype: Dtype) -> dict[str, tup
         taken = {item.name for item in session.get_inputs()}
         answers = session.run(names, {name: value for name, value in feed.items() if name in taken})
     except Exception as error:  # onnxruntime's own classes are all alike
-        said = " ".join(str(error).split())[:_SHOWN]
-        raise ConversionError(f"onnxruntime cannot run the converted graph: {said}") from error
+        raise ConversionError(f"onnxruntime cannot run the converted graph: {_said(error)}") from error
     return {name: np.shape(answer) for name, answer in zip(names, answers, strict=True)}

@@ -112,8 +112,8 @@ def oracle_of(estimator: Any, layout: Layout, sample: Rows, labels: Sequence[str
 def settle(oracle: Oracle, heldout: Rows, adversarial: Rows, tolerance: float) -> Oracle:
     """Fix how each target's class follows from its scores, and what its scores are measured against.
 
-    A class is read off the scores only if `predict` does so too on all these rows but for ties; else the graph has to
-    say it.
+    A class is read off the scores only if `predict` does so too on all held-out rows, and on all others but for ties
+    (far from the data probabilities are 0 and 1); else the graph has to say it.
 
     Args:
         oracle: of `oracle_of`.
@@ -128,12 +128,14 @@ def settle(oracle: Oracle, heldout: Rows, adversarial: Rows, tolerance: float) -
         scale = 1.0 if target.scores == "probabilities" else _spread(part[: len(heldout)])
         told = replace(target, scale=scale)
         if target.classes:
-            told = replace(told, decides=_decides(told, part, places[:, place], tolerance))
+            told = replace(told, decides=_decides(told, part, places[:, place], len(heldout), tolerance))
         settled.append(told)
     return oracle._replace(targets=tuple(settled))
 
 
-def _decides(target: Target, scores: Doubles, places: Doubles, tolerance: float) -> Literal["argmax", "sign", "given"]:
+def _decides(
+    target: Target, scores: Doubles, places: Doubles, heldout: int, tolerance: float
+) -> Literal["argmax", "sign", "given"]:
     ways: list[Literal["argmax", "sign"]] = []
     if target.width == len(target.classes) >= 2:
         ways = ["argmax"]
@@ -142,7 +144,8 @@ def _decides(target: Target, scores: Doubles, places: Doubles, tolerance: float)
     for way in ways:
         told = replace(target, decides=way)
         wrong = places_of(told, scores) != places
-        if not (wrong & (_margins(told, scores, places) > tolerance)).any():
+        wrong[heldout:] &= _margins(told, scores, places)[heldout:] > tolerance
+        if not wrong.any():
             return way
     return "given"
 

@@ -105,7 +105,7 @@ def _pipeline(estimator: Pipeline, inputs: Inputs) -> Pipeline:
     for name, step in estimator.steps:
         if step is None or step == "passthrough":
             continue
-        if inputs.double and trees_of(step):
+        if inputs.double and trees_of(step) and not hasattr(step, "_predictors"):
             steps.append((f"{name}_to_float", CastTransformer(dtype=np.float32)))  # as its own `predict` does
         steps.append((name, rewrite(step, inputs)))
         if not isinstance(step, FunctionTransformer):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from litestar.dto import MsgspecDTO
+from litestar.exceptions import InternalServerException
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 from litestar.typing import FieldDefinition
 
@@ -143,11 +144,13 @@ def marked(
 
 async def answer_by(route: ExpressRoute, request: Request[Any, Any, Any]) -> Reply[Any]:
     """Answer what came over the bridge, where headers may be anything, as the lane answers what is plain."""
-    headers, body = request.headers, await request.body()
+    headers = request.headers
     try:
-        body = await _inflated(headers.get("content-encoding"), body, request.route_handler)
+        body = await _inflated(headers.get("content-encoding"), await request.body(), request.route_handler)
     except GatewayError as error:
         return Reply(*route.failed(error, headers))
+    except InternalServerException:  # so Litestar says that the client has gone, which is no defect
+        return Reply(*route.failed(BadRequest("the body is cut off"), headers))
     parameters = tuple(map(str, request.path_params.values()))
     return Reply(*await route.answer(parameters, headers, body))
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder
 
 from converters.modelfile import MISSING_TEXT
 
-__all__ = ["cure_encoder"]
+__all__ = ["cure_bins", "cure_encoder"]
 
 
 _NEVER = "\uffff"
@@ -41,6 +41,15 @@ def cure_encoder(estimator: Any, gap: Any) -> Any:
         return estimator
     told = copy.copy(estimator)
     told.categories_ = categories
+    return told
+
+
+def cure_bins(estimator: Any, _gap: Any) -> Any:
+    """Bins as a dense matrix: a graph has no sparse ones."""
+    if not isinstance(estimator, KBinsDiscretizer) or estimator.encode != "onehot":
+        return estimator
+    told = copy.copy(estimator)
+    told.encode = "onehot-dense"
     return told
 
 

@@ -20,7 +20,6 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -261,17 +260,6 @@ def test_estimator_that_cannot_be_served_is_refused_with_the_reason(make, messag
 
     assert len(str(refused.value)) < 500
     assert "\n" not in str(refused.value)
-
-
-def test_threshold_of_its_own_is_refused(build):
-    """A tuned threshold is lost in ONNX: equal probabilities, other labels, so the certificate fails on the flips."""
-    rows, target = smooth(400, seed=3)
-    target[(target == 1) & (np.arange(400) % 3 > 0)] = 0
-    estimator = TunedThresholdClassifierCV(LogisticRegression(), scoring="recall").fit(rows, target)
-    assert not np.array_equal(estimator.predict(rows), estimator.predict_proba(rows).argmax(axis=1))
-
-    with pytest.raises(ParityError, match="another class in a margin of"):
-        build(estimator, rows)
 
 
 def test_scaled_value_on_a_threshold_is_refused_with_the_cure(build):

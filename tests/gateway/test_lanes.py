@@ -16,6 +16,7 @@ import pytest
 from harness import serving, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring_corpus import CORPUS
 
 from gateway.application import Gateway
 from gateway.settings import WORKER_CONFIG, GatewaySettings, WorkerConfig
@@ -164,6 +165,30 @@ def test_a_good_body_gets_the_same_answer_on_every_lane(lanes, name):
     assert headers["content-type"] == ["application/json"]
 
 
+def invoked(lanes, content_type, body):
+    return same(lanes, lambda port: post(port, body, "/invocations", content_type))
+
+
+def test_mlflows_requests_get_the_same_answers_on_every_lane(lanes, cancer):
+    """Those of its corpus, which this model mostly refuses, and some that it takes."""
+    names = cancer[2]
+    good = [
+        {"dataframe_split": {"columns": names, "data": [row(), row(_0=99.5)]}},
+        {"dataframe_split": {"columns": names[::-1], "data": [row()[::-1], row(_0=99.5)[::-1]]}},
+        {"inputs": {name: [value, value + 1] for name, value in zip(names, row(), strict=True)}, "params": {}},
+    ]
+    table = ",".join(names) + "\n" + ",".join(map(str, row())) + "\n" + ",".join(map(str, row(_0=99.5))) + "\n"
+    bodies = [("application/json", json.dumps(body).encode()) for body in good] + [("text/csv", table.encode())]
+    for content_type, body in bodies:
+        status, headers, content = invoked(lanes, content_type, body)
+        assert (status, headers["x-model-version"]) == (200, ["7"])
+        assert len(json.loads(content)["predictions"]) == 2
+    for content_type, body in CORPUS.values():
+        status, headers, _ = invoked(lanes, content_type, body)
+        assert status in {400, 415}
+        assert headers["x-request-id"] == ["fixed.id-1"]
+
+
 def test_names_in_any_order_answer_as_the_list(lanes, cancer):
     """A row by name equals the same row in order."""
     values = dict(zip(cancer[2], row(), strict=True))
@@ -262,6 +287,18 @@ def test_a_chunked_body_is_scored(lanes):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
     answer = same(lanes, lambda port: exchange(port, head, chunks))
     assert answer == same(lanes, lambda port: post(port, body))
+
+
+def test_a_chunked_body_of_floats_is_scored(lanes):
+    """As one of stated length."""
+    body = floats(row(), row(_0=99.5))
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
+        b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
+    )
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
+    answer = same(lanes, lambda port: exchange(port, head, chunks))
+    assert answer == same(lanes, lambda port: post(port, body, content_type=OCTETS))
 
 
 def test_a_chunked_body_over_the_limit_is_413(lanes):
@@ -370,12 +407,19 @@ def test_floats_are_answered_by_floats(lanes, shape):
     ],
 )
 def test_the_first_form_that_is_accepted_is_answered(lanes, accept, answered):
-    """The request's own if none is named that can be had; and a list of rows even if there is one."""
+    """The request's own if none is named that there is; and floats are answered as many rows even if there is one."""
     extra = (f"Accept: {accept}",)
     status, headers, content = same(lanes, lambda port: post(port, floats(row()), content_type=OCTETS, extra=extra))
     assert (status, headers["content-type"]) == (200, [answered])
     if answered == "application/json":
         assert len(json.loads(content)["predictions"]) == 1
+
+
+def test_one_row_of_msgpack_may_be_answered_by_floats(lanes):
+    """Two scores, of one row."""
+    extra = ("Accept: application/octet-stream",)
+    _, headers, content = same(lanes, lambda port: post(port, packed(row()), content_type=MSGPACK, extra=extra))
+    assert (headers["x-shape"], len(content)) == (["1,2"], 8)
 
 
 def test_a_shape_that_is_not_the_body_s_is_refused_on_every_lane(lanes):
@@ -427,11 +471,13 @@ def test_a_body_that_inflates_over_the_limit_is_413(lanes):
 def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
     """The connection ends in the middle of its body; the next request is answered, and no row was scored."""
     body = features(row())
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+    cut = {b"application/json": body, MSGPACK.encode(): packed(row()), OCTETS.encode(): floats(row(), row())}
     for lane, server in lanes.items():
         before = _rows_scored(server)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(head % len(body) + body[:40])
+        for content_type, whole in cut.items():
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+                connection.sendall(head % (content_type, len(whole)) + whole[:120])
         assert post(server.port, body)[0] == 200, lane
         wait_until(lambda server=server, before=before: _rows_scored(server) == before + 1, what="one row more")
 
