@@ -33,7 +33,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 8 * 2**20
     """Largest request body, in bytes, 1024 or more."""
     max_text_chars: int = 16_384
-    """Longest text, in characters, 1 or more: a model that counts words takes memory for the longest one in every row."""
+    """Longest text, in characters, 1 or more: where words are counted, every row of a run takes its memory."""
     max_batch_rows: int = 256
     """Most rows that are scored in one run, 1 to 65,536; larger requests are split."""
     queue_limit_rows: int = 8192
