@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from converters.build import ModelFile, build_model_file
-    from converters.conversion import convert
+    from converters.converting import convert
     from converters.errors import ConversionError, ConverterError, GoldenMismatch, MetadataError, ParityError
     from converters.golden import check_golden
     from converters.modelfile import Certificate, Column, Golden, Metadata, Provenance, Signature, Target, read_metadata
@@ -59,7 +59,7 @@ _HOMES = {
     "Verdict": "verify",
     "build_model_file": "build",
     "check_golden": "golden",
-    "convert": "conversion",
+    "convert": "converting",
     "open_session": "session",
     "read_metadata": "modelfile",
     "verify_file": "verify",

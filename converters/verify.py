@@ -6,20 +6,29 @@ operators and external data before onnxruntime sees it, and whatever it does to 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+    import onnx
+
+    from converters.golden import Run
 
 __all__ = ["Limits", "Verdict", "verify_file"]
 
@@ -36,6 +45,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Address space of the child, in bytes."""
     cpu_s: int = 60
     """CPU time of the child, in seconds."""
+    rows: int = 256
+    """Rows that must be answered at once within the memory, as a worker's largest block is unless set otherwise."""
     wall_s: float = 120.0
     """Time until the child is killed, in seconds; hitting it says nothing about the file."""
 
@@ -109,7 +120,7 @@ def inspect(path: Path, limits: Limits) -> Verdict:
     try:
         data = _read(path, limits.size_bytes)
         sha256 = hashlib.sha256(data).hexdigest()
-        return Verdict(ok=True, sha256=sha256, error_max=_judge(data))
+        return Verdict(ok=True, sha256=sha256, error_max=_judge(data, limits.rows))
     except MemoryError:
         return Verdict(ok=False, sha256=sha256, reason=_no_memory(limits), deterministic=False)
     except ImportError as error:
@@ -119,32 +130,51 @@ def inspect(path: Path, limits: Limits) -> Verdict:
         reason = f"cannot read {path}: {error.strerror}"
         return Verdict(ok=False, sha256=sha256, reason=reason, deterministic=False)
     except Exception as error:  # noqa: BLE001 - the root of the child: whatever the bytes cause is the verdict
-        if any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY):
-            return Verdict(ok=False, sha256=sha256, reason=_no_memory(limits), deterministic=False)
-        return Verdict(ok=False, sha256=sha256, reason=str(error)[:_SHOWN] or type(error).__name__)
+        return _refusal(str(error) or type(error).__name__, sha256, limits)
+
+
+def _refusal(text: str, sha256: str, limits: Limits) -> Verdict:
+    """What an exception says of the file: it is to blame unless the memory that it wants is merely not there."""
+    asked = _ASKED.search(text)
+    if asked and int(asked[1]) >= limits.memory_bytes:
+        reason = f"asks for {int(asked[1]):,} bytes at once, it may have {limits.memory_bytes:,}"
+        return Verdict(ok=False, sha256=sha256, reason=reason)
+    if any(sign in text for sign in _SIGNS_OF_NO_MEMORY):
+        return Verdict(ok=False, sha256=sha256, reason=_no_memory(limits), deterministic=False)
+    return Verdict(ok=False, sha256=sha256, reason=text[:_SHOWN])
 
 
 _SIGNS_OF_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation")
 """How onnxruntime words it; its exceptions are all of one kind."""
 
+_ASKED = re.compile(r"requested buffer of size (\d+)")
+"""What alone is larger than the limit would be so again: the file's own doing, whatever else the memory holds."""
+
 
 def _read(path: Path, limit: int) -> bytes:
-    """The file's bytes; of one that is too large, or a device without end, no more than shows it."""
+    """The file's bytes; of one that is too large, no more than shows it. What is no file is not waited for."""
     from converters.errors import ConversionError
 
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise ConversionError(f"more than the {limit:,} bytes that are allowed")
     return data
 
 
-def _judge(data: bytes) -> float:
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes would hold the verifier until it is killed
+
+
+def _judge(data: bytes, rows: int) -> float:
     """Largest golden error; raises whatever is wrong with the file, cheapest and safest checks first."""
     from converters.errors import MetadataError
     from converters.golden import check_golden
     from converters.graph import check_graph, graph_sha256, parse, properties
     from converters.modelfile import read_metadata
+    from converters.operators import check_divisions, open_divisors
     from converters.session import check_session, open_session, score
 
     model = parse(data)
@@ -153,10 +183,36 @@ def _judge(data: bytes) -> float:
     graph = graph_sha256(model)
     if metadata.parity.graph_sha256 != graph:
         raise MetadataError(f"certificate is for graph {metadata.parity.graph_sha256[:12]}, this is {graph[:12]}")
+    check_divisions(model.graph, _types(model, open_divisors(model.graph)))
     del model
     session = open_session(data)
     check_session(session, metadata.signature)
-    return check_golden(partial(score, session, metadata.signature), metadata)
+    run = partial(score, session, metadata.signature)
+    return max(check_golden(run, metadata), check_golden(partial(_in_a_block, run, rows), metadata))
+
+
+def _in_a_block(run: Run, size: int, rows: npt.NDArray[Any], texts: npt.NDArray[np.object_] | None) -> Any:
+    """Answers of the first rows of a block that repeats them: what a graph needs grows with the block."""
+    import numpy as np
+
+    size = max(size, len(rows))
+    numbers = np.resize(rows, (size, *rows.shape[1:]))
+    words = texts if texts is None else np.resize(texts, (size, *texts.shape[1:]))
+    return run(numbers, words)[: len(rows)]
+
+
+def _types(model: onnx.ModelProto, names: list[str]) -> dict[str, str]:
+    """The types that onnxruntime gives to values in a graph, which becomes one that answers them."""
+    from converters.graph import serialize
+    from converters.session import open_session
+
+    if not names:
+        return {}
+    outputs = {output.name for output in model.graph.output}
+    for name in names:
+        if name not in outputs:
+            model.graph.output.add(name=name)
+    return {item.name: item.type for item in open_session(serialize(model)).get_outputs() if item.name in names}
 
 
 def _main(arguments: list[str]) -> int:

@@ -81,10 +81,10 @@ class Admission:
 
     def refuse(self, error: GatewayError, given: str | None) -> Answer:
         """The answer for an error, under the caller's id where that is usable."""
-        return self.refuse_as(error.status, str(error), given, error.retry_after_s)
-
-    def refuse_as(self, status: int, detail: str, given: str | None, retry_after_s: int | None = None) -> Answer:
-        """The same for an error that is known by its status."""
         usable = given if given is not None and self._valid(given) else None
-        self._count(str(status)).inc()
-        return problem(status, detail, self.request_id(usable), retry_after_s)
+        self.count(error)
+        return problem(error.status, str(error), self.request_id(usable), error.retry_after_s)
+
+    def count(self, error: GatewayError) -> None:
+        """Count an error that some protocol words by itself."""
+        self._count(str(error.status)).inc()

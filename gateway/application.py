@@ -13,13 +13,15 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.core import MsgspecDIPlugin
 
+from gateway.bodies import EMPTY
 from gateway.bridge import bridge
 from gateway.direct import DirectLane
-from gateway.errors import GatewayError, Internal
-from gateway.express import EMPTY, EMPTY_BODY, EXPRESS, ExpressTable, takes
+from gateway.errors import GatewayError, Internal, Refused
+from gateway.express import EXPRESS, ExpressTable, takes
 from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
+from gateway.mlflow_routes import mlflow_probes, mlflow_routes
 from gateway.page.routes import page_routes
 from gateway.page.sampler import Sampler
 from gateway.page.streams import Streams
@@ -28,17 +30,22 @@ from gateway.reply import CLOSE, Reply
 from gateway.routes import plain_routes, scoring_routes
 from gateway.started import tell_started
 from gateway.turns import LoopTurns
+from gateway.v2.plain import v2_plain_routes
+from gateway.v2.repository import v2_repository_routes
+from gateway.v2.routes import v2_scoring_routes
 from gateway.worker import Worker
 
 if TYPE_CHECKING:
     import asyncio
 
     from litestar.connection import Request
+    from litestar.handlers import HTTPRouteHandler
     from litestar.plugins import PluginProtocol
 
     from gateway.reply import Answer
     from gateway.settings import WorkerConfig
     from gateway.turns import Turns
+    from gateway.wires import Wire
 
 __all__ = ["Gateway"]
 
@@ -50,13 +57,16 @@ class Gateway(Litestar):
 
     def __init__(self, config: WorkerConfig) -> None:
         self.worker = Worker(config)
-        marked = scoring_routes(self.worker)
+        marked = scoring_routes(self.worker) + v2_scoring_routes(self.worker) + mlflow_routes(self.worker)
         self._max_body = config.settings.max_body_bytes
         self._started_fd = config.started_fd
         self._streams = Streams(lambda: Sampler(self.worker, Path(config.store), Path(config.monitor)))
         super().__init__(
-            [handler for _, handler in marked]
+            marked
             + plain_routes(self.worker)
+            + v2_plain_routes(self.worker)
+            + v2_repository_routes(self.worker)
+            + mlflow_probes(self.worker)
             + (page_routes(self._streams) if config.settings.page else []),
             lifespan=[lambda _app: self.worker.running(), lambda _app: self._streams.running()],
             exception_handlers={
@@ -70,9 +80,11 @@ class Gateway(Litestar):
             ),
             logging_config=None,
         )
-        compiled = self._registered(marked)
         self._lane = config.settings.lane
-        self._express = ExpressTable(compiled if self._lane != "off" else [], self.worker.admission)
+        self._express = ExpressTable(self._registered(marked) if self._lane != "off" else [])
+        wires: list[Wire] = [handler.opt[EXPRESS].wire for handler in marked]
+        self._native = wires[0]
+        self._wires = _by_path(wires)
         self._life = LifespanTask(self.lifespan())
 
     @staticmethod
@@ -80,7 +92,7 @@ class Gateway(Litestar):
         """Leave out those for pydantic and attrs, which Litestar else imports wherever they are installed."""
         return [*plugins, MsgspecDIPlugin()]
 
-    def _registered(self, marked: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    def _registered(self, marked: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
         """The marked handlers as Litestar holds them: with every layer resolved that stands around them."""
         found = {
             route.path: handler
@@ -88,7 +100,7 @@ class Gateway(Litestar):
             for handler in getattr(route, "route_handlers", [])
             if handler.opt.get(EXPRESS)
         }
-        return [(path, found[path]) for path, _ in marked]
+        return [found[handler.opt[EXPRESS].path] for handler in marked]
 
     # RSGI
 
@@ -146,9 +158,9 @@ class Gateway(Litestar):
         found = self._express.find(scope.path) if scope.method == "POST" else None
         if found is not None:
             headers = scope.headers
-            if takes(headers, self._max_body) is not None:
-                route, parameter = found
-                answer = await route.answer(parameter, headers, await protocol())
+            route, parameters = found
+            if takes(headers, route.media_types, self._max_body) is not None:
+                answer = await route.answer(parameters, headers, await protocol())
                 if self.worker.admission.draining:
                     answer[1].append(CLOSE)
                 protocol.response_bytes(*answer)
@@ -164,11 +176,12 @@ class Gateway(Litestar):
             found = self._express.find(scope["path"])
             if found is not None:
                 headers = _by_name(scope["headers"])
-                if takes(headers, self._max_body) is not None:
+                route, parameters = found
+                if takes(headers, route.media_types, self._max_body) is not None:
                     body = await _whole_body(receive)
                     if body is None:
                         return  # the client left before its body was complete
-                    await self._send(await found[0].answer(found[1], headers, body), send)
+                    await self._send(await route.answer(parameters, headers, body), send)
                     return
         await self._litestar(scope, receive, send)
 
@@ -196,22 +209,31 @@ class Gateway(Litestar):
     # errors that come through Litestar
 
     def _on_error(self, request: Request[Any, Any, Any], error: GatewayError) -> Reply[Any]:
-        return Reply(*self.worker.admission.refuse(error, request.headers.get("x-request-id")))
+        return Reply(*self._wire(request.scope["path"]).refuse(error, request.headers))
 
     def _on_litestar_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Reply[Any]:
         handler = request.scope.get("route_handler")
-        if isinstance(error, ValidationException) and handler is not None and handler.opt.get(EXPRESS):
-            # A marked handler's only required parameter is its body, and a body that is there was decoded before.
-            detail = EMPTY_BODY
-        elif isinstance(error, ValidationException) and handler is not None and EMPTY in handler.opt:
+        detail = error.detail or "no detail"
+        if isinstance(error, ValidationException) and handler is not None and EMPTY in handler.opt:
             detail = handler.opt[EMPTY]
-        else:
-            detail = error.detail or "no detail"
-        return Reply(*self.worker.admission.refuse_as(error.status_code, detail, request.headers.get("x-request-id")))
+        return self._on_error(request, Refused(error.status_code, detail))
+
+    def _wire(self, path: str) -> Wire:
+        """The protocol that a path is of; of more than one that the longest prefix names."""
+        for under, wire in self._wires:
+            if path.startswith(under) and path[len(under) :][:1] in {"", "/"}:
+                return wire
+        return self._native
 
     def _on_defect(self, request: Request[Any, Any, Any], error: Exception) -> Reply[Any]:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return self._on_error(request, Internal("internal error"))
+
+
+def _by_path(wires: list[Wire]) -> list[tuple[str, Wire]]:
+    """Each wire with each of its paths, the longest one first."""
+    found = {under: wire for wire in wires for under in wire.under}
+    return sorted(found.items(), key=lambda one: -len(one[0]))
 
 
 def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:

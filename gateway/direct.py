@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.reply import Answer
     from gateway.tickets import Scores
 
-    Found = tuple[ExpressRoute, str | None]
+    Found = tuple[ExpressRoute, tuple[str, ...]]
 
 __all__ = ["DirectLane"]
 
@@ -123,7 +123,7 @@ class DirectLane:
         if found is None:
             return False
         headers = scope.headers
-        length = takes(headers, self._max_body)
+        length = takes(headers, found[0].media_types, self._max_body)
         if length is None:
             return False
         if not self._python_thread:
@@ -246,9 +246,9 @@ class _Exchange:
             lane.form_batch(self._protocol)
 
     def _begin(self, body: bytes) -> None:
-        route, parameter = self._found
+        route, parameters = self._found
         try:
-            route.begin(self, parameter, self._headers, body)
+            route.begin(self, parameters, self._headers, body)
         except Overloaded as error:
             self._lane.shut(self._found, error.full_s)
             self.fail(error)

@@ -20,6 +20,7 @@ __all__ = [
     "NotReady",
     "Overloaded",
     "Problem",
+    "Refused",
     "TooLarge",
     "Unanswerable",
     "UnsupportedMediaType",
@@ -32,6 +33,14 @@ class GatewayError(Exception):
 
     status = 500
     retry_after_s: int | None = None
+
+
+class Refused(GatewayError):  # noqa: N818 - as those below
+    """What Litestar refuses by itself, known by its status."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class BadRequest(GatewayError):  # noqa: N818 - named as in RFC 9110, like those below

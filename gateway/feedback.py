@@ -19,8 +19,8 @@ from litestar.typing import FieldDefinition
 from msgspec import UNSET, UnsetType
 
 from gateway.admission import REQUEST_ID
+from gateway.bodies import EMPTY, JsonBody
 from gateway.errors import GatewayError, Problem, TooLarge
-from gateway.express import EMPTY, ExpressBody
 from gateway.reply import JSON_HEADER, Reply
 from gateway.spool import Spool
 
@@ -190,7 +190,7 @@ def _label_fault(label: Any) -> str | None:
     return None
 
 
-class _Body(ExpressBody[Feedback]):
+class _Body(JsonBody[Feedback]):
     decoder = msgspec.json.Decoder(Feedback | list[Feedback])
 
     @classmethod

@@ -62,6 +62,8 @@ class Models:
         self._slots: dict[str, Slot] = {}
         # What requests look up, made anew after every change: each model by name, the default one as None.
         self._serving: dict[str | None, Generation] = {}
+        self.tables: frozenset[str | None] = frozenset()
+        """Names, as requests give them, of the models whose rows are of several kinds."""
         # Out of their slots, and let go once nothing of them waits.
         self._leaving: list[Generation] = []
         # Of those that were let go, with the time at which they are counted for the last time.
@@ -86,6 +88,11 @@ class Models:
         """Names of models that are wanted but do not serve; a worker is ready when there are none."""
         wanted = self._wanted.union(self._manifest.models)
         return sorted(name for name in wanted if name not in self._slots or self._slots[name].current is None)
+
+    def named(self, name: str) -> str | None:
+        """The version of a model that the store names, whether it serves or not."""
+        roles = self._manifest.models.get(name)
+        return roles.champion.version if roles is not None and roles.champion is not None else None
 
     def find(self, name: str | None) -> Generation:
         """The generation that serves `name`, or the default model's.
@@ -163,6 +170,7 @@ class Models:
             if default is not None:
                 serving[None] = default
         self._serving = serving
+        self.tables = frozenset(name for name, found in serving.items() if found.form == "table")
 
     async def _make(self, slot: Slot, entry: Entry) -> Generation:
         loop, settings = asyncio.get_running_loop(), self._settings

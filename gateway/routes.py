@@ -7,21 +7,22 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
+from gateway.bodies import answer_by, marked
 from gateway.course import Course, Courses
 from gateway.errors import BadRequest, Problem
-from gateway.express import EXPRESS, ExpressBody
+from gateway.express import ExpressRoute
 from gateway.feedback import feedback_route
 from gateway.histogram import Histogram, histogram_past, histogram_serving
+from gateway.native import NativeWire
 from gateway.performance import Performances, read_performances, select
 from gateway.reply import JSON_HEADER, Reply
-from gateway.schemas import Health, Prediction, Predictions, PredictRequest
-from gateway.scoring import Scoring
-from gateway.tickets import Ticket
+from gateway.schemas import Health, OutcomePrediction, OutcomePredictions, TableRequest
+from gateway.scoring import MSGPACK_TYPE, OCTETS_TYPE
 from gateway.verdicts import HORIZON_MAX_S, DriftReport, checked_horizon, judge_past, judge_serving
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.worker import Worker
 
-__all__ = ["plain_routes", "scoring_routes"]
+__all__ = ["STAMPS", "Deadline", "RequestId", "plain_routes", "scoring_routes"]
 
 RequestId = Annotated[
     str | None,
@@ -43,67 +44,72 @@ Deadline = Annotated[
     HeaderParameter(name="X-Deadline-Ms", description="Milliseconds from the head within which an answer is wanted."),
 ]
 
+Shape = Annotated[
+    str | None,
+    HeaderParameter(name="X-Shape", description="Of a body of float32 values: `rows,columns`; checked if it is there."),
+]
+
+Scored = OutcomePrediction | OutcomePredictions
+"""What is documented: that of classifiers with probabilities, `Prediction` and `Predictions`, is a part of it."""
+
 _PROBLEMS = {
     400: ResponseSpec(Problem, description="The body or a header is wrong; the detail names the path of the value."),
     404: ResponseSpec(Problem, description="No such model."),
     413: ResponseSpec(Problem, description="The body is too large, or has too many rows."),
-    415: ResponseSpec(Problem, description="The body is not JSON."),
+    415: ResponseSpec(Problem, description="The body is of another type, or compressed by another coding."),
     422: ResponseSpec(Problem, description="The model has no finite answer for these values."),
     503: ResponseSpec(
         Problem, description="Overloaded, not to be had by the deadline, or not loaded yet; Retry-After says more."
     ),
     504: ResponseSpec(Problem, description="The deadline passed before the model could run."),
 }
-_STAMPS = [
+STAMPS = [
     ResponseHeader(name=name, description=text, documentation_only=True)
     for name, text in (
         ("X-Request-Id", "The caller's id, or the one made for it."),
         ("X-Model-Name", "The model that answered."),
         ("X-Model-Version", "Its version in the registry."),
         ("X-Model-Sha256", "SHA-256 of its file."),
+        ("X-Shape", "Of an answer in float32 values: `rows,columns`."),
     )
 ]
 
 
-def scoring_routes(worker: Worker) -> list[tuple[str, HTTPRouteHandler]]:
-    """The routes that are also compiled into the express lane, by path."""
-    admission = worker.admission
-    begin = Scoring(worker.models, admission).begin
-    common: dict[str, Any] = {
-        "status_code": 200,
-        "dto": ExpressBody.of(PredictRequest),
-        "opt": {EXPRESS: begin},
-        "responses": _PROBLEMS,
-        "response_headers": _STAMPS,
-        "raises": [],
-        "tags": ["scoring"],
-    }
+def scoring_routes(worker: Worker) -> list[HTTPRouteHandler]:
+    """The routes that are on the express lane."""
+    wire = NativeWire(worker.models, worker.admission)
+    one = ExpressRoute("/predict", wire, worker.admission)
+    named = ExpressRoute("/predict/{model:str}", wire, worker.admission)
+    common: dict[str, Any] = {"responses": _PROBLEMS, "response_headers": STAMPS, "tags": ["scoring"]}
 
-    async def answered(
-        data: PredictRequest, model: str | None, request_id: str | None, deadline: str | None
-    ) -> Reply[Prediction | Predictions]:
-        ticket = Ticket(admission.arrival())
-        begin(ticket, data, model, request_id, deadline)
-        return Reply(*ticket.finish(await ticket))
+    forms: dict[str, Any] = {"alike": (MSGPACK_TYPE,), "binary": (OCTETS_TYPE,)}
 
-    @post("/predict", **common)
+    @post(**marked(one, TableRequest, **forms), **common)
     async def predict(
-        data: JSONBody[PredictRequest], request_id: RequestId = None, deadline: Deadline = None
-    ) -> Reply[Prediction | Predictions]:
-        """Score one row (`features`) or many (`instances`) by the default model."""
-        return await answered(data, None, request_id, deadline)
-
-    @post("/predict/{model:str}", **common)
-    async def predict_by(
-        data: JSONBody[PredictRequest],
-        model: FromPath[str],
+        request: Request[Any, Any, Any],
+        data: JSONBody[TableRequest | None] = None,
         request_id: RequestId = None,
         deadline: Deadline = None,
-    ) -> Reply[Prediction | Predictions]:
-        """Score one row or many by the named model."""
-        return await answered(data, model, request_id, deadline)
+        shape: Shape = None,
+    ) -> Reply[Scored]:
+        """Score one row (`features`) or many (`instances`) by the default model."""
+        del data, request_id, deadline, shape
+        return await answer_by(one, request)
 
-    return [("/predict", predict), ("/predict/{model:str}", predict_by)]
+    @post(**marked(named, TableRequest, **forms), **common)
+    async def predict_by(
+        request: Request[Any, Any, Any],
+        model: FromPath[str],
+        data: JSONBody[TableRequest | None] = None,
+        request_id: RequestId = None,
+        deadline: Deadline = None,
+        shape: Shape = None,
+    ) -> Reply[Scored]:
+        """Score one row or many by the named model."""
+        del model, data, request_id, deadline, shape
+        return await answer_by(named, request)
+
+    return [predict, predict_by]
 
 
 def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:

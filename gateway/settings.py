@@ -15,6 +15,10 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus_client: where each process keeps its values, so that any can add them up."""
 
 
+_TOKEN_MIN = 16
+"""Characters of a secret that nobody guesses."""
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker admits, batches, swaps and stops."""
 
@@ -56,11 +60,22 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Features of a model with rows by group on `/metrics`, beside the score: the first so many, or a list of names."""
     page: bool = True
     """Whether there is a live page at `/`, and `/events`, which feeds it."""
+    admin_token: str | None = None
+    """What `load` and `unload` under `/v2` want as `Authorization: Bearer`, 16 characters or more; unset: none may."""
+
+    def __repr__(self) -> str:
+        """For operators, without the secret."""
+        shown = {key: getattr(self, key) for key in self.__struct_fields__}
+        if self.admin_token is not None:
+            shown |= {"admin_token": "…"}
+        return f"GatewaySettings({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming key, bound and value."""
         if isinstance(self.metrics_features, int) and self.metrics_features < 0:
             raise ValueError(f"metrics_features must be at least 0 or a list of names, not {self.metrics_features}")
+        if self.admin_token is not None and len(self.admin_token) < _TOKEN_MIN:
+            raise ValueError(f"admin_token must have at least {_TOKEN_MIN} characters, not {len(self.admin_token)}")
         for key, low, high in (
             ("max_body_bytes", 1024, None),
             ("max_batch_rows", 1, 65_536),

@@ -52,6 +52,7 @@ class Worker:
         self._store = ModelStore(Path(config.store))
         self.models = Models(self._store, self.settings, self.metrics, self.monitor, wanted=config.wanted)
         self._clock = clock
+        self._looking = asyncio.Lock()
         self._stamp: tuple[int, ...] | None = None
         self._retry_at = math.inf
         self._told_ready: bool | None = None
@@ -104,8 +105,19 @@ class Worker:
             except Exception:  # noqa: BLE001 - the root of the task: whatever the store holds, what serves goes on
                 _log.exception("following the store failed")
 
+    async def look_now(self) -> None:
+        """Look at the store without waiting for the next time, and try again what could not be loaded."""
+        async with self._looking:
+            self._retry_at = -math.inf
+            await self._follow()
+
     async def _look(self) -> None:
-        """One look at the store; it is followed when the manifest has changed, and again a while after a failure."""
+        """One look at the store; one after the other."""
+        async with self._looking:
+            await self._follow()
+
+    async def _follow(self) -> None:
+        """The store is followed when the manifest has changed, and again a while after a failure."""
         stamp = self._store.stamp()
         if stamp != self._stamp or self._clock() >= self._retry_at:
             self._stamp, self._retry_at = stamp, self._clock() + RETRY_S

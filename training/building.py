@@ -85,7 +85,7 @@ def build_file(basis: Basis, estimator: Any, parameters: dict[str, Any]) -> Mode
         versions=_versions(),
         seed=config.seed,
     )
-    chosen = {} if config.tolerance is None else {"tolerance": config.tolerance}
+    chosen: dict[str, Any] = {} if config.tolerance is None else {"tolerance": config.tolerance}
     with warnings.catch_warnings():
         # An estimator that was fitted on a DataFrame is judged on the matrix that the gateway would send.
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)

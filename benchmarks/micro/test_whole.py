@@ -55,7 +55,7 @@ def test_loop_lane(measure: Measure, lived: Lived, headers: dict[str, str], body
     route, run = lived.route, lived.loop.run_until_complete
 
     async def exchange() -> list[int]:
-        tasks = [asyncio.ensure_future(route.answer(None, headers, body)) for _ in range(together)]
+        tasks = [asyncio.ensure_future(route.answer((), headers, body)) for _ in range(together)]
         return [(await task)[0] for task in tasks]
 
     why = "the same in tasks of an event loop, which other ASGI and RSGI servers need"

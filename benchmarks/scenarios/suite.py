@@ -24,6 +24,7 @@ _MODULES = {
     "garbage": "garbage",
     "monitoring": "monitoring",
     "wide": "wide",
+    "protocols": "protocols",
 }
 NAMES = tuple(_MODULES)
 """In the order in which they are measured."""

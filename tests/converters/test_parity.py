@@ -16,11 +16,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from converters import MetadataError, ParityError, convert, open_session, read_metadata
-from converters.conversion import SCORE_OUTPUT
+from converters import Column, MetadataError, ParityError, Target, adversarial, open_session, parity, read_metadata
+from converters.conversion import SCORE_OUTPUT, graph_of
 from converters.graph import serialize
 from converters.modelfile import write_metadata
-from converters.parity import adversarial_rows, certify, compare, missing_rows, takes_missing
+from converters.oracle import Oracle
+from converters.rows import Rows
+from converters.table import Layout
 from converters.trees import at_most, reaching, trees_of
 
 THRESHOLDS = st.floats(-1e30, 1e30)
@@ -47,6 +49,55 @@ def answering(values):
 
 def column(*values):
     return np.array(values, dtype=np.float64)[:, None]
+
+
+def asking(estimator):
+    """A classifier of one target, as a certificate asks it."""
+    classes = getattr(estimator, "classes_", Table.classes_)
+    target = Target(classes=tuple(classes.tolist()), labels=tuple(map(str, classes)), width=len(classes))
+    return Oracle(estimator, Layout(), "classification", "predict_proba", (target,))
+
+
+def seen(run):
+    """A graph of float32 rows, as a certificate runs it."""
+
+    def run_rows(rows):
+        with np.errstate(over="ignore"):
+            return run(rows.numbers.astype(np.float32))
+
+    return run_rows
+
+
+def columns(rows):
+    return [Column(name=f"c{place}") for place in range(rows.shape[1])]
+
+
+def compare(estimator, run, rows):
+    return parity.compare(asking(estimator), seen(run), Rows(numbers=rows))
+
+
+def certify(estimator, run, heldout, further, **how):
+    return parity.certify(asking(estimator), seen(run), Rows(numbers=heldout), Rows(numbers=further), **how)
+
+
+def adversarial_rows(estimator, rows, *, missing):
+    taken = [missing] * rows.shape[1]
+    made = adversarial.adversarial_rows(asking(estimator), Rows(numbers=rows), columns(rows), missing=taken)
+    return made.numbers
+
+
+def missing_rows(estimator, rows):
+    return adversarial.missing_rows(asking(estimator), Rows(numbers=rows), columns(rows)).numbers
+
+
+def takes_missing(estimator, run, rows):
+    return all(adversarial.takes_missing(asking(estimator), seen(run), Rows(numbers=rows), columns(rows)))
+
+
+def convert(estimator, width):
+    """The graph of a classifier of so many float columns."""
+    rows = np.zeros((3, width))
+    return graph_of(asking(estimator), columns(rows), Rows(numbers=rows)).model
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """The verifier as it runs: a child process for each file, whatever that file does to it."""
 
+import fractions
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -82,13 +84,13 @@ def test_truncated_file_is_refused(small, judge, share):
 
 JUDGE_FLIPS = """
 import sys
-from converters.verify import Limits, _judge
+from converters.verify import _judge
 data = open(sys.argv[1], "rb").read()
 for index, position in enumerate(range(0, int(sys.argv[2]), 25)):
     flipped = bytearray(data)
     flipped[position] ^= 1 << (index % 8)
     try:
-        _judge(bytes(flipped))
+        _judge(bytes(flipped), 256)
     except Exception as error:
         print(position, type(error).__name__)
     else:
@@ -402,15 +404,15 @@ def _bomb_tile(model):
 
 
 @pytest.mark.parametrize(
-    ("bomb", "message", "deterministic"),
+    ("bomb", "message"),
     [
-        (_bomb_constant, "not enough memory", False),
-        (_bomb_expand, "not enough memory", False),
-        (_bomb_tile, "exceeds the supported maximum", True),  # onnxruntime has a limit of its own for this one
+        (_bomb_constant, "asks for 137,438,953,472 bytes at once, it may have 4,294,967,296"),
+        (_bomb_expand, "asks for 137,438,953,472 bytes at once, it may have 4,294,967,296"),
+        (_bomb_tile, "exceeds the supported maximum"),  # onnxruntime has a limit of its own for this one
     ],
 )
-def test_graph_that_asks_for_a_hundred_gigabytes_ends_in_a_verdict(small, rewrite, judge, bomb, message, deterministic):
-    """Two kilobytes that allocate 137 GB: the child's limit holds, and the parent hears of it."""
+def test_graph_that_asks_for_a_hundred_gigabytes_ends_in_a_verdict(small, rewrite, judge, bomb, message):
+    """Two kilobytes that allocate 137 GB: the child's limit holds, and since they always would, they are to blame."""
 
     def build(model):
         model.graph.initializer.append(helper.make_tensor("zero", TensorProto.FLOAT, [1], [0]))
@@ -420,7 +422,7 @@ def test_graph_that_asks_for_a_hundred_gigabytes_ends_in_a_verdict(small, rewrit
     data = rewrite(small.data, graph=build, resign=True)
     assert len(data) < 50_000
 
-    assert refused(judge(data, Limits(cpu_s=20)), message, deterministic=deterministic)
+    assert refused(judge(data, Limits(cpu_s=20)), message)
 
 
 def test_initializer_that_claims_more_than_it_holds_is_refused(small, rewrite, judge):
@@ -466,6 +468,25 @@ def test_verifier_opens_the_file_and_unpickles_nothing(small, rewrite, tmp_path,
 
     assert json.loads(done.stdout)["ok"] is (change is None)
     assert seen == f"{int(change is not None)} [] [] [] True"
+
+
+def test_the_watch_sees_a_verifier_that_unpickles(small, tmp_path):
+    """The test above would mean nothing if its hook were deaf: here onnxruntime's stand-in reads a pickle first."""
+    (tmp_path / "model.onnx").write_bytes(small.data)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(fractions.Fraction(1, 3)))
+    loader = "import converters.session as s, pickle; o = s.open_session\n"
+    loader += "s.open_session = lambda d: pickle.load(open('model.pkl', 'rb')) and o(d)\ntry:"
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH.replace("try:", loader, 1), "model.onnx"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    assert json.loads(done.stdout)["ok"]
+    assert "fractions" in done.stderr.splitlines()[-1]
+    assert "['model.pkl']" in done.stderr.splitlines()[-1]
 
 
 def test_child_gets_no_secrets():

@@ -102,6 +102,8 @@ class Request:
 class Route:
     """Stands for a compiled route: the body is a row."""
 
+    media_types = frozenset({"application/json"})
+
     def __init__(self, batcher):
         self._batcher = batcher
 

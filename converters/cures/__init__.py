@@ -1,0 +1,26 @@
+"""What skl2onnx gets wrong or refuses, put right: one file a family.
+
+A cure takes a fitted estimator, and what stands for a missing text in the data (None or NaN). It returns an estimator
+that means the same and converts faithfully, or the one it was given if that is none of its business, and changes
+nothing. Where no rewriting helps, a family brings its own converter. The certificate, not a cure, says that the graph
+is right.
+"""
+
+from __future__ import annotations
+
+from converters.cures.encoders import cure_bins, cure_encoder
+from converters.cures.histogram import BOOSTING
+from converters.cures.imputer import IMPUTER
+from converters.cures.linear import cure_discriminant
+from converters.cures.options import options_of
+from converters.cures.thresholds import THRESHOLDS
+from converters.cures.trees import cure_scaled_trees
+from converters.cures.voting import cure_voting
+
+__all__ = ["CONVERTERS", "CURES", "options_of"]
+
+CURES = (cure_encoder, cure_bins, cure_voting, cure_discriminant, cure_scaled_trees)
+"""In this order, at every estimator inside an estimator, from the outside in."""
+
+CONVERTERS = {**BOOSTING, **IMPUTER, **THRESHOLDS}
+"""Converter and shape calculator by class, instead of skl2onnx's."""
