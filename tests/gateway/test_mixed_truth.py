@@ -23,10 +23,13 @@ from gateway.observe.labels import labels_for
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.performance_source import Limits, PerformanceSource
 from gateway.observe.settings import MonitorSettings
+from gateway.performance import Horizon, PerformanceReport
 from gateway.predictionlog import PredictionLog
 from gateway.settings import LogSettings
 from gateway.store import Entry
 from hotgate import main
+from monitoring.performance.estimate import no_estimate
+from monitoring.performance.measure import measure_numbers
 
 NOW = 1_800_000_000.0
 ROWS = rows_of(400, 5)
@@ -187,6 +190,45 @@ def test_only_figures_that_a_version_can_have_are_held_to_limits(home, kind):
         _, condition = PerformanceSource(lambda: [report], limits).look({}, home.clock.now)
         names = [found.name for found in condition.evidence]
         assert names == (["accuracy", "roc_auc"] if kind == "probabilities" else ["accuracy"])
+
+
+def report_of_numbers(errors, first):
+    """A report whose last day has these errors, and whose first labels had those."""
+    day = measure_numbers(np.zeros(len(errors)), np.asarray(errors))
+    horizons = [Horizon(horizon_s=86_400, since=None, realised=day, estimated=no_estimate(0))]
+    return PerformanceReport(
+        model="m", version="1", sha256="a" * 64, judged="number", labels=[], horizons=horizons,
+        first=first and measure_numbers(np.zeros(len(first)), np.asarray(first)),
+        concept_drift=None, error_rate=None, changes=[],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("larger", "evidence"),
+    [
+        (1.0, ()),
+        (1.15, ()),
+        (1.22, None),
+        (1.5, ("mean_absolute_error", "root_mean_squared_error")),
+    ],
+)
+def test_errors_that_rise_beyond_those_of_the_first_labels_are_a_warning(larger, evidence):
+    """With the whole interval; in between nothing can be said. An alarm ends when they are back."""
+    first = [(-1.0) ** number * (1 + number % 5) for number in range(1000)]
+    report = report_of_numbers([larger * error for error in first], first)
+    _, condition = PerformanceSource(lambda: [report], Limits(error_margin=0.2)).look({}, NOW)
+    assert (condition.evidence and tuple(found.name for found in condition.evidence)) == evidence
+    for found in condition.evidence or ():
+        usual = getattr(report.first, found.name).value
+        assert (found.statistic, found.severity, found.n) == ("first", "warning", 1000)
+        assert (found.value, found.threshold) == pytest.approx((larger * usual, 1.2 * usual))
+
+
+def test_without_first_labels_nothing_is_said_of_errors():
+    """Nor with too few of the last day."""
+    none, few = report_of_numbers([9.0] * 100, None), report_of_numbers([9.0] * 5, [1.0] * 1000)
+    found = PerformanceSource(lambda: [none, few], Limits()).look({}, NOW)
+    assert [condition.evidence for condition in found if condition.kind == "performance"] == [(), None]
 
 
 @pytest.mark.process
