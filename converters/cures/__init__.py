@@ -8,6 +8,7 @@ is right.
 
 from __future__ import annotations
 
+from converters.cures.boosters import cure_names, register_booster
 from converters.cures.encoders import cure_bins, cure_encoder
 from converters.cures.histogram import BOOSTING
 from converters.cures.imputer import IMPUTER
@@ -17,9 +18,9 @@ from converters.cures.thresholds import THRESHOLDS
 from converters.cures.trees import cure_scaled_trees
 from converters.cures.voting import cure_voting
 
-__all__ = ["CONVERTERS", "CURES", "options_of"]
+__all__ = ["CONVERTERS", "CURES", "cure_scaled_trees", "options_of", "register_booster"]
 
-CURES = (cure_encoder, cure_bins, cure_voting, cure_discriminant, cure_scaled_trees)
+CURES = (cure_encoder, cure_bins, cure_voting, cure_discriminant, cure_names)
 """In this order, at every estimator inside an estimator, from the outside in."""
 
 CONVERTERS = {**BOOSTING, **IMPUTER, **THRESHOLDS}
