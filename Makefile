@@ -82,8 +82,8 @@ soak: setup  ## ten million requests, or 20 minutes, against one worker: its mem
 	@$(BIN)/hotgate bench soak $(ARGS)
 
 lock: setup  ## compile requirements/*.txt from pyproject.toml (Python 3.11 and 3.12)
-	@$(LOCK) pyproject.toml -o requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra all -o requirements/all.txt
+	@$(LOCK) pyproject.toml -c requirements/all.txt -o requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra train --extra monitor --extra data --extra server -c requirements/all.txt -o requirements/train.txt
 	@printf 'setuptools>=77\nuv\n' | $(LOCK) - -o requirements/setup.txt
 	@echo dumb-init | $(LOCK) - -o requirements/init.txt

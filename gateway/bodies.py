@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from litestar.dto import MsgspecDTO
+from litestar.exceptions import InternalServerException
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 from litestar.typing import FieldDefinition
 
@@ -100,6 +101,11 @@ class _Documented(MsgspecDTO[T], Generic[T]):
         return schema_creator.for_field_definition(FieldDefinition.from_annotation(cls.kind))
 
 
+def documented(kind: Any) -> type[_Documented[Any]]:
+    """A DTO for OpenAPI: the handler reads the body itself, and has `data` with None for a default."""
+    return type(f"Documented{getattr(kind, '__name__', 'Body')}", (_Documented,), {"kind": kind})
+
+
 def marked(
     route: ExpressRoute, kind: Any, *, alike: tuple[str, ...] = (), binary: tuple[str, ...] = ()
 ) -> dict[str, Any]:
@@ -125,11 +131,10 @@ def marked(
                     schema = Schema(content_media_type="application/octet-stream")
                     content.update({name: OpenAPIMediaType(schema=schema) for name in binary})
 
-    name = getattr(kind, "__name__", "Body")
     return {
         "path": route.path,
         "status_code": 200,
-        "dto": type(f"Documented{name}", (_Documented,), {"kind": kind}),
+        "dto": documented(kind),
         "return_dto": None,
         "opt": {EXPRESS: route},
         "operation_class": Documenting,
@@ -139,11 +144,13 @@ def marked(
 
 async def answer_by(route: ExpressRoute, request: Request[Any, Any, Any]) -> Reply[Any]:
     """Answer what came over the bridge, where headers may be anything, as the lane answers what is plain."""
-    headers, body = request.headers, await request.body()
+    headers = request.headers
     try:
-        body = await _inflated(headers.get("content-encoding"), body, request.route_handler)
+        body = await _inflated(headers.get("content-encoding"), await request.body(), request.route_handler)
     except GatewayError as error:
         return Reply(*route.failed(error, headers))
+    except InternalServerException:  # so Litestar says that the client has gone, which is no defect
+        return Reply(*route.failed(BadRequest("the body is cut off"), headers))
     parameters = tuple(map(str, request.path_params.values()))
     return Reply(*await route.answer(parameters, headers, body))
 

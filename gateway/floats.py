@@ -51,5 +51,5 @@ def read_floats(body: bytes, shape: str | None, signature: Signature) -> npt.NDA
 
 def write_floats(scores: Scores, width: int) -> tuple[bytes, str]:
     """The values of scores [n, width], and their shape in words."""
-    values = np.asarray(scores, _FLOAT32).reshape(len(scores), width)
+    values = np.asarray(scores, _FLOAT32).reshape(-1, width)
     return values.tobytes(), f"{len(values)},{width}"

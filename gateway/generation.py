@@ -38,6 +38,7 @@ class Generation:
         self.labels = signature.labels
         self.by_label = _by_label(signature.labels)
         self.form = signature.form
+        self.names = tuple(column.name for column in signature.columns)
         self.outcome = None if signature.one_choice else outcome_reader(signature)
         # Shared by all answers; an answer's own list starts with a copy of it.
         self.stamp = [

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from litestar import Request, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, RequestBody, Schema
 from litestar.params import FromPath, JSONBody  # noqa: TC002 - Litestar reads annotations at run time
-from msgspec import UNSET, UnsetType
 
 from gateway.bodies import answer_by, marked
 from gateway.express import ExpressRoute
 from gateway.invocations import CSV
 from gateway.mlflow_wire import PROTOCOL_VERSION, MlflowError, MlflowPredictions, MlflowWire
+from gateway.plain_rows import MlflowRequest
 from gateway.reply import JSON_HEADER, Reply
 from gateway.routes import STAMPS, Deadline, RequestId
 
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.worker import Worker
 
-__all__ = ["MlflowRequest", "mlflow_probes", "mlflow_routes"]
-
-Value = float | str | bool | None
+__all__ = ["mlflow_probes", "mlflow_routes"]
 
 _ERRORS = {
     400: ResponseSpec(MlflowError, description="The body is none of MLflow's shapes, or does not fit the model."),
@@ -39,28 +36,6 @@ _ERRORS = {
     ),
     504: ResponseSpec(MlflowError, description="The deadline passed before the model could run."),
 }
-
-
-class DataframeSplit(msgspec.Struct, frozen=True, kw_only=True):
-    """A data frame as `DataFrame.to_dict(orient="split")` writes it."""
-
-    data: list[list[Value]]
-    columns: list[str] | UnsetType = UNSET
-    index: list[int | str] | UnsetType = UNSET
-    """Ignored."""
-
-
-class MlflowRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows in one of four shapes."""
-
-    dataframe_split: DataframeSplit | UnsetType = UNSET
-    dataframe_records: list[dict[str, Value]] | UnsetType = UNSET
-    instances: list[dict[str, Value] | list[Value]] | UnsetType = UNSET
-    """Rows by name, or in the model's order."""
-    inputs: dict[str, list[Value]] | list[list[Value]] | UnsetType = UNSET
-    """Columns by name, or rows in the model's order."""
-    params: dict[str, Any] | UnsetType = UNSET
-    """Ignored, as MLflow does for a model that declares none."""
 
 
 def mlflow_routes(worker: Worker) -> list[HTTPRouteHandler]:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.errors import UnsupportedMediaType
+from gateway.errors import BadRequest, UnsupportedMediaType
 from gateway.frames import SchemaMismatch
 from gateway.invocations import CSV, JSON, read_table
 from gateway.outcomes import place_of
+from gateway.plain_rows import plain_rows
 from gateway.reply import JSON_HEADER
 
 if TYPE_CHECKING:
-    from converters.modelfile import Target
+    from converters.modelfile import Signature, Target
     from gateway.admission import Admission
     from gateway.errors import GatewayError
     from gateway.generation import Generation
@@ -74,8 +75,11 @@ class MlflowWire:
         generation = self._find(parameters[0] if parameters else None)
         member.deadline = self._admission.deadline(headers.get("x-deadline-ms"), member.arrived)
         signature = generation.engine.metadata.signature
-        table = read_table(body, headers.get("content-type"), signature)
         member.finish = partial(_answer, generation, signature.targets, given)
+        content_type = headers.get("content-type")
+        if content_type == JSON and _submit_plain(generation, signature, body, member):
+            return
+        table = read_table(body, content_type, signature)
         generation.batcher.submit_array(table.numbers, table.texts, member)
 
     def refuse(self, error: GatewayError, headers: Headers) -> Answer:
@@ -86,6 +90,21 @@ class MlflowWire:
             return status, [_TEXT, *others], str(error).encode()
         code = "INVALID_PARAMETER_VALUE" if isinstance(error, SchemaMismatch) else _CODES.get(status, "BAD_REQUEST")
         return status, [JSON_HEADER, *others], _encode(MlflowError(code, str(error)))
+
+
+def _submit_plain(generation: Generation, signature: Signature, body: bytes, member: Arriving) -> bool:
+    """Queue rows that need no conversion, which takes a tenth of the time; False: nothing was queued."""
+    rows = plain_rows(body, signature.form, generation.names)
+    if rows is None:
+        return False
+    try:
+        if len(rows) == 1:
+            generation.batcher.submit_one(rows[0], "", member)
+        else:
+            generation.batcher.submit_many(rows, "", member)
+    except BadRequest:
+        return False  # to be read again: converted, or refused in MLflow's words
+    return True
 
 
 def _answer(generation: Generation, targets: tuple[Target, ...], request_id: str, scores: Scores) -> Answer:

@@ -95,10 +95,10 @@ class NativeWire:
 
 
 def _answered_in(form: str, accept: str | None) -> str:
-    """The form of an answer: the first one that `Accept` names and that can be had, else the request's own."""
+    """The form of an answer: the first one that `Accept` names, else the request's own."""
     for part in (accept or "").split(","):
         named = _FORMS.get(part.partition(";")[0].strip().lower())
-        if named is not None and (named != OCTETS_TYPE or form == OCTETS_TYPE):
+        if named is not None:
             return named
     return form
 

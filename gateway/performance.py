@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-__all__ = ["FILE", "Change", "Horizon", "PerformanceReport", "Performances", "read_performances", "select"]
+__all__ = ["FILE", "Change", "Horizon", "Judged", "PerformanceReport", "Performances", "read_performances", "select"]
 
 FILE = "performance.json"
 """In `monitor/`."""
+
+
+Judged = Literal["probabilities", "class", "number"]
+"""What a version's answers are judged by: a class with the probabilities that it follows from, a class, or a number."""
 
 
 class Horizon(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +33,7 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True):
     realised: Measured
     """By those that have a label."""
     estimated: Estimated
-    """Of all of them, with or without a label, by what their scores are worth."""
+    """Of all of them, with or without a label, by what their scores are worth; only of probabilities."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,13 +63,15 @@ class PerformanceReport(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: str
     sha256: str
+    judged: Judged = "probabilities"
+    """Of several targets, the first one is."""
     labels: list[str]
-    """Display names of the classes, in the order of the confusion matrix."""
+    """Display names of the classes, in the order of the confusion matrix; none of numbers."""
     horizons: list[Horizon]
     first: Measured | None
     """By the first 1,000 labels: what later ones are held against; None until they have come."""
     concept_drift: bool | None
-    """Whether the error rate has risen and not come back; None where that cannot be said."""
+    """Whether the error rate has risen and not come back; None where that cannot be said, as of numbers."""
     error_rate: float | None
     """Of the newest labels, up to 200."""
     changes: list[Change]

@@ -62,7 +62,7 @@ def river_detectors() -> dict[str, Detector]:
 
 
 class Standing(NamedTuple):
-    """What is known of one version's errors now."""
+    """What is known of one version's errors now; nothing of numbers, which are never quite right."""
 
     drift: bool | None
     rate: float | None
@@ -149,6 +149,8 @@ class ErrorStreams:
 
     def standing(self, store: TruthStore, version: int) -> Standing:
         """What is known now; None for what cannot be said."""
+        if store.versions[version].judged == "number":
+            return Standing(None, None, [])
         recent = _newest(store, version, -1)
         found = store.ask("SELECT report FROM changes WHERE version = ? ORDER BY place", version)
         changes = [msgspec.json.decode(report, type=Change) for (report,) in found]

@@ -11,18 +11,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from gateway.counts import folders_in
-from gateway.observe.segments import classes_of, names_of, read, segments
+from gateway.observe.segments import read, segments
+from gateway.observe.tables import classes_of, names_of
 from gateway.predictions import read_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from converters.modelfile import Signature
+    from converters.modelfile import Column, Signature
     from gateway.feedback import Label
-    from gateway.observe.segments import ColumnNames
+    from gateway.observe.tables import ColumnNames
 
-    # Of request ids and rows, what came true of each: a class as `predict` gives it, None where nobody knows.
+    # Of request ids and rows, what came true of each: as `predict` gives it, None where nobody knows.
     LabelsFor = Callable[[list[str], list[int]], Sequence[Label | None]]
 
 __all__ = ["Exported", "Wanted", "WantedError", "export"]
@@ -52,8 +53,9 @@ class Exported(NamedTuple):
 def export(root: Path, wanted: Wanted, out: Path, labels_for: LabelsFor) -> Exported:
     """Write the wanted rows of the log into one file, whole or not at all.
 
-    Columns are those of the model as numbers (int64 or float64, null where missing or redacted), `label` (the class
-    that came true, as `predict` gives it; null where nobody knows), `request_id`, `row`, `time`, `version`.
+    Columns are those of the model (float64, int64, bool or string; null where missing or redacted), `label` (the class
+    or the number that came true of the first target, as `predict` gives it; null where nobody knows), `request_id`,
+    `row`, `time`, `version`.
 
     Args:
         root: `monitor/predictions`.
@@ -108,12 +110,16 @@ def _parts(root: Path, wanted: Wanted, labels_for: LabelsFor) -> Iterator[pa.Tab
                 continue
             version = rows[names_of(signature).version][0].as_py()
             first = first or (version, signature)
-            if (signature.columns, signature.classes) != (first[1].columns, first[1].classes):
+            if _schema(signature) != _schema(first[1]):
                 raise WantedError(
                     f"versions {first[0]} and {version} of {wanted.model} differ in columns or classes: choose one with"
                     f" --version"
                 )
             yield part
+
+
+def _schema(signature: Signature) -> tuple[Any, ...]:
+    return signature.form, signature.columns, signature.classes
 
 
 def _rows(folder: Path, names: ColumnNames, wanted: Wanted) -> Iterator[pa.Table]:
@@ -131,13 +137,25 @@ def _rows(folder: Path, names: ColumnNames, wanted: Wanted) -> Iterator[pa.Table
 def _with_labels(part: pa.Table, signature: Signature, labels_for: LabelsFor) -> pa.Table:
     names = names_of(signature)
     ids, rows = part[names.request_id].to_pylist(), part[names.row].to_pylist()
-    classes = list(signature.classes)
-    codes = [classes.index(label) if label in classes else None for label in labels_for(ids, rows)]
-    columns = {
-        column.name: part[column.name].cast(pa.int64() if column.kind == "int" else pa.float64())
-        for column in signature.columns
-    }
-    columns[names.label] = classes_of(signature).take(pa.array(codes, pa.int64()))
+    columns = {column.name: _widened(part[column.name], column) for column in signature.columns}
+    columns[names.label] = _true(signature.classes, labels_for(ids, rows))
     for name in (names.request_id, names.row, names.time, names.version):
         columns[name] = part[name]
     return pa.table(columns)
+
+
+def _widened(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    """As training reads it: numbers as doubles, whole ones as such."""
+    if pa.types.is_floating(values.type):
+        return values.cast(pa.int64() if column.kind == "int" else pa.float64())
+    return values
+
+
+def _true(classes: tuple[bool | int | float | str, ...], labels: Sequence[Label | None]) -> pa.Array:
+    if not classes:
+        numbers = [None if label is None or isinstance(label, bool | str) else float(label) for label in labels]
+        return pa.array(numbers, pa.float64())
+    known = list(classes)
+    return classes_of(classes).take(
+        pa.array([known.index(label) if label in known else None for label in labels], pa.int64())
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from gateway.observe.truth_store import EPOCH_S
 from gateway.performance import FILE, Horizon, PerformanceReport, Performances
 from gateway.store import replace_file
-from monitoring.performance.estimate import estimate, learn_worth
-from monitoring.performance.measure import Measured, measure
+from monitoring.performance.estimate import estimate, learn_worth, no_estimate
+from monitoring.performance.measure import Measured, measure, measure_classes, measure_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gateway.observe.error_streams import ErrorStreams
+    from gateway.observe.scored import Version
     from gateway.observe.truth import Truth
+    from monitoring import Counts
+    from monitoring.performance.estimate import Estimated
 
 __all__ = ["FIRST_ROWS", "HORIZONS_S", "Judging"]
 
@@ -40,7 +44,7 @@ REFRESH_S: Final = 60.0
 VERSIONS_MAX: Final = 50
 """Most versions that are reported on."""
 
-_JOINED: Final = "SELECT predicted, truth, probabilities FROM labels WHERE version = ? AND state = 'joined'"
+_JOINED: Final = "SELECT predicted, truth, answer FROM labels WHERE version = ? AND state = 'joined'"
 _NEWEST: Final = f"{_JOINED} ORDER BY predicted DESC LIMIT ?"
 _EARLIEST: Final = f"{_JOINED} ORDER BY place LIMIT ?"
 
@@ -102,8 +106,8 @@ class Judging:
 
     def _report(self, number: int, now: float) -> PerformanceReport:
         version = self._truth.store.versions[number]
-        times, truth, probabilities = self._joined(number, _NEWEST, ROWS_MAX)
-        worth = learn_worth(truth, probabilities)
+        times, truth, answers = self._joined(number, _NEWEST, ROWS_MAX)
+        expected = _estimator(version, truth, answers)
         horizons = []
         for horizon_s in HORIZONS_S:
             n = int(np.searchsorted(-times, horizon_s - now))
@@ -112,8 +116,8 @@ class Judging:
                 Horizon(
                     horizon_s=horizon_s,
                     since=float(times[n - 1]) if n else None,
-                    realised=measure(truth[:n], probabilities[:n]),
-                    estimated=estimate(self._truth.store.scores(number, begin), worth),
+                    realised=_measure(version, truth[:n], answers[:n]),
+                    estimated=expected(self._truth.store.scores(number, begin)),
                 )
             )
         standing = self._streams.standing(self._truth.store, number)
@@ -121,6 +125,7 @@ class Judging:
             model=version.model,
             version=version.version,
             sha256=version.sha256,
+            judged=version.judged,
             labels=list(version.labels),
             horizons=horizons,
             first=self._first(number),
@@ -131,15 +136,15 @@ class Judging:
 
     def _joined(
         self, version: int, question: str, most: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float32]]:
-        """When rows were predicted [n], their class [n] and probabilities [n, classes]."""
+    ) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.float32]]:
+        """When rows were predicted [n], what came true of them [n] and their answers, as `Scored` has them."""
         found = self._truth.store.ask(question, version, most)
-        packed = b"".join(probabilities for _, _, probabilities in found)
-        classes = len(self._truth.store.versions[version].classes)
+        packed = b"".join(answer for _, _, answer in found)
+        judged, width = self._truth.store.versions[version].judged, len(self._truth.store.versions[version].classes)
         return (
             np.array([predicted for predicted, _, _ in found], dtype=np.float64),
-            np.array([truth for _, truth, _ in found], dtype=np.int64),
-            np.frombuffer(packed, dtype="<f4").reshape(-1, classes),
+            np.array([truth for _, truth, _ in found], dtype=np.float64 if judged == "number" else np.int64),
+            np.frombuffer(packed, dtype="<f4").reshape(-1, width if judged == "probabilities" else 1),
         )
 
     def _first(self, version: int) -> Measured | None:
@@ -148,12 +153,27 @@ class Judging:
         known = store.ask("SELECT report FROM first WHERE version = ?", version)
         if known:
             return msgspec.json.decode(known[0][0], type=Measured)
-        _, truth, probabilities = self._joined(version, _EARLIEST, FIRST_ROWS)
+        _, truth, answers = self._joined(version, _EARLIEST, FIRST_ROWS)
         if truth.size < FIRST_ROWS:
             return None
-        first = measure(truth, probabilities)
+        first = _measure(store.versions[version], truth, answers)
         store.tell("INSERT INTO first VALUES (?, ?)", [(version, msgspec.json.encode(first).decode())])
         return first
+
+
+def _measure(version: Version, truth: NDArray[Any], answers: NDArray[np.float32]) -> Measured:
+    if version.judged == "number":
+        return measure_numbers(truth, answers[:, 0])
+    if version.judged == "class":
+        return measure_classes(truth, answers[:, 0].astype(np.int64), len(version.classes))
+    return measure(truth, answers)
+
+
+def _estimator(version: Version, truth: NDArray[Any], answers: NDArray[np.float32]) -> Callable[[Counts], Estimated]:
+    """What tells of counted scores how good they probably are."""
+    if version.judged == "probabilities":
+        return partial(estimate, worth=learn_worth(truth, answers))
+    return lambda counts: no_estimate(int(counts.sum()))
 
 
 def _has_rows(report: PerformanceReport) -> bool:

@@ -77,5 +77,6 @@ def labels_for(path: Path, request_ids: list[str], rows: list[int]) -> list[Labe
             ).fetchall()
     except sqlite3.Error as error:
         raise OSError(f"{path} cannot be read: {error}") from error
-    known = {key: msgspec.json.decode(classes)[truth] for key, classes, truth in found}
+    names = {classes: msgspec.json.decode(classes) for _, classes, _ in found}
+    known = {key: names[classes][truth] if names[classes] else truth for key, classes, truth in found}
     return [known.get(key) for key in keys]

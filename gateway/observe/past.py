@@ -10,7 +10,7 @@ import msgspec
 from gateway.alerts import Alert
 from gateway.counts import find_versions
 from gateway.verdicts import Window, judge_window
-from monitoring.performance.figure import Figure
+from monitoring.performance.figure import MIN_ROWS, Figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +120,7 @@ def asked(report: PerformanceReport, horizon_s: float) -> Horizon:
     If none has, the shortest that is as long.
     """
     longer = [found for found in report.horizons if found.horizon_s >= horizon_s]
-    return next((found for found in longer if found.realised.accuracy.value is not None), longer[0])
+    return next((found for found in longer if found.realised.n >= MIN_ROWS), longer[0])
 
 
 def _periods(model: str, changes: Iterable[Change]) -> dict[_Key, list[Period]]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from gateway.observe.error_streams import ErrorStreams, river_detectors
 from gateway.observe.judging import Judging
 from gateway.observe.performance_source import Limits, PerformanceSource
+from gateway.observe.scored import scored
 from gateway.observe.truth import Truth
-from gateway.observe.truth_store import Scored, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +78,7 @@ class PerformanceKeeper:
             OSError: it was not taken in, and is to be brought again.
         """
         with self._working() as (truth, _):
-            truth.predictions(source, map(_scored, batches))
+            truth.predictions(source, map(scored, batches))
 
     def look(self) -> str | None:
         """Take in labels, judge if it is time, and write reports; returns what is wrong.
@@ -133,16 +133,3 @@ class PerformanceKeeper:
         path.replace(path.with_name(f"{path.name}.bad"))
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _scored(batch: Batch) -> Scored:
-    found, signature = batch
-    head = found.head
-    version = Version(
-        model=head.model,
-        version=head.version,
-        sha256=head.sha256,
-        classes=signature.classes,
-        labels=signature.labels,
-    )
-    return Scored(version, head.time, found.request_ids, found.numbers, found.answers)

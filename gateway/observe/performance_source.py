@@ -76,12 +76,16 @@ class PerformanceSource:
         return None if unsure and not evidence else tuple(evidence)
 
     def _held(self, report: PerformanceReport, horizon: Horizon) -> Iterator[tuple[str, str, Figure, float, Severity]]:
-        """Figures and their limits: one that was set is critical, one that was usual a warning."""
+        """Figures and their limits: one that was set is critical, one that was usual a warning.
+
+        Only those that the version can have: of one that it never has nothing could be said, nor an alarm end.
+        """
         realised = horizon.realised
-        for name, figure, least in (
+        held = (
             ("accuracy", realised.accuracy, self._limits.accuracy_min),
             ("roc_auc", realised.roc_auc, self._limits.roc_auc_min),
-        ):
+        )
+        for name, figure, least in held[: {"probabilities": 2, "class": 1, "number": 0}[report.judged]]:
             if least is not None:
                 yield name, "min", figure, least, "critical"
             usual = getattr(report.first, name).value if report.first is not None else None

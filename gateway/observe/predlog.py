@@ -13,7 +13,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.counts import folders_in
-from gateway.observe.segments import DamagedSegmentError, Segment, merge, names_in, publish, replaced, table
+from gateway.observe.segments import DamagedSegmentError, Segment, merge, names_in, publish, replaced
+from gateway.observe.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

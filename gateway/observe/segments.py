@@ -16,7 +16,6 @@ import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,22 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from converters.modelfile import Signature
-    from gateway.predictions import Predictions
-
 __all__ = [
-    "ColumnNames",
     "DamagedSegmentError",
     "Segment",
-    "classes_of",
     "merge",
     "names_in",
-    "names_of",
     "publish",
     "read",
     "replaced",
     "segments",
-    "table",
 ]
 
 _REPLACES: Final = b"hotgate.replaces"
@@ -83,81 +75,6 @@ class Segment(NamedTuple):
     def end(self) -> int:
         """The first second that it does not reach."""
         return self.start + self.seconds
-
-
-class ColumnNames(NamedTuple):
-    """What the log's own columns are called beside those of the model."""
-
-    label: str
-    prediction: str
-    request_id: str
-    row: str
-    time: str
-    model: str
-    version: str
-    sha256: str
-    probabilities: tuple[str, ...]
-
-
-def names_of(signature: Signature) -> ColumnNames:
-    """The own columns' names: each as it is called here, with as many `_` behind it as make it unlike all before it."""
-    taken = {column.name for column in signature.columns}
-
-    def free(name: str) -> str:
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        return name
-
-    return ColumnNames(
-        label=free("label"),
-        prediction=free("prediction"),
-        request_id=free("request_id"),
-        row=free("row"),
-        time=free("time"),
-        model=free("model"),
-        version=free("version"),
-        sha256=free("sha256"),
-        probabilities=tuple(free(f"probability_{label}") for label in signature.labels),
-    )
-
-
-def table(found: Predictions, signature: Signature) -> pa.Table:
-    """A frame's rows: the model's columns (float32, null where missing or redacted), then the log's own.
-
-    Args:
-        found: what was read of the frame.
-        signature: of its model file.
-    """
-    head, count = found.head, len(found.request_ids)
-    names = names_of(signature)
-    values = iter(found.rows.T)
-    columns = {
-        column.name: pa.nulls(count, pa.float32())
-        if index in head.redacted
-        else pa.array(next(values), from_pandas=True)
-        for index, column in enumerate(signature.columns)
-    }
-    best = pa.array(np.argmax(found.answers, axis=1)) if count else pa.array([], pa.int64())
-    stamp = pa.scalar(int(head.time * 1e6), pa.timestamp("us", tz="UTC"))
-    own = {
-        names.label: pa.array(signature.labels, pa.string()).take(best),
-        names.prediction: classes_of(signature).take(best),
-        **dict(zip(names.probabilities, map(pa.array, found.answers.T), strict=True)),
-        names.request_id: pa.array(found.request_ids, pa.string()),
-        names.row: pa.array(found.numbers),
-        names.time: pa.repeat(stamp, count),
-        names.model: pa.repeat(head.model, count),
-        names.version: pa.repeat(head.version, count),
-        names.sha256: pa.repeat(head.sha256, count),
-    }
-    return pa.table({**columns, **own})
-
-
-def classes_of(signature: Signature) -> pa.Array:
-    """What `predict` returns for each class, as text if they are of several kinds."""
-    kinds = {type(value) for value in signature.classes}
-    return pa.array(signature.classes if len(kinds) == 1 else [str(value) for value in signature.classes])
 
 
 def publish(folder: Path, name: Segment, tables: Iterable[pa.Table], replaces: Iterable[str] = ()) -> None:

@@ -18,6 +18,7 @@ from gateway.observe.texts import (
     NOTHING,
     clock,
     concept,
+    figures_of,
     kind_of,
     last,
     number,
@@ -102,7 +103,8 @@ def _drift(report: DriftReport) -> Table:
 
 def _show_performance(console: Console, report: PerformanceReport) -> None:
     if not any(horizon.realised.n for horizon in report.horizons):
-        console.print(f"performance: {NO_LABELS}; until then, what scores let expect", highlight=False)
+        until = "; until then, what scores let expect" if report.judged == "probabilities" else ""
+        console.print(f"performance: {NO_LABELS}{until}", highlight=False)
     console.print(_performance(report))
     console.print(f"concept drift: {concept(report)}", highlight=False, markup=False)
 
@@ -113,11 +115,11 @@ def _performance(report: PerformanceReport) -> Table:
     realised = [*(horizon.realised for horizon in report.horizons), report.first]
     if realised[-2] is not None and realised[-2].n:
         table.add_row("labels", *("-" if found is None else f"{found.n:,}" for found in realised))
-        for field, name in FIGURES.items():
+        for field, name in figures_of(report).items():
             table.add_row(name, *(_cell(None if found is None else getattr(found, field)) for found in realised))
     estimated = [horizon.estimated for horizon in report.horizons]
     table.add_row("scored", *(f"{found.n:,}" for found in estimated))
-    for field in ESTIMATES:
+    for field in ESTIMATES if report.judged == "probabilities" else ():
         table.add_row(f"{FIGURES[field]}, estimated", *(_cell(getattr(found, field)) for found in estimated))
     return table
 

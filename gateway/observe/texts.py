@@ -23,6 +23,7 @@ __all__ = [
     "NO_LABELS",
     "clock",
     "concept",
+    "figures_of",
     "kind_of",
     "last",
     "number",
@@ -44,11 +45,24 @@ FIGURES: Final = {
     "brier": "Brier score",
     "calibration_error": "calibration error",
 }
-"""Of labelled rows, by field."""
+"""Of labelled rows, by field, where answers are probabilities; of other classes there is only the first."""
+ERRORS: Final = {
+    "mean_absolute_error": "mean absolute error",
+    "root_mean_squared_error": "root mean squared error",
+    "bias": "bias",
+}
+"""Likewise, where they are numbers."""
 ESTIMATES: Final = ("accuracy", "roc_auc", "log_loss")
 NO_LABELS: Final = "no labels yet: POST /feedback"
 NOTHING: Final = f"{NO_LABELS}; nor is there an estimate, which needs predictions in the log ([monitor] log_sample)"
 """Where the observer knows nothing of a version."""
+
+
+def figures_of(report: PerformanceReport) -> dict[str, str]:
+    """Those that a version can have, by field."""
+    if report.judged == "probabilities":
+        return FIGURES
+    return ERRORS if report.judged == "number" else {"accuracy": FIGURES["accuracy"]}
 
 
 def worst_first(columns: Iterable[FeatureDrift]) -> list[FeatureDrift]:
@@ -113,6 +127,8 @@ def rows_of(found: Measured | Estimated, kind: str) -> str:
 def concept(report: PerformanceReport) -> str:
     """Whether the same rows get other labels than before."""
     newest = "" if report.error_rate is None else f"; {share(report.error_rate)} of the newest labels are errors"
+    if report.judged == "number":
+        return "not looked for: numbers are never quite right"
     if report.concept_drift is None:
         return f"cannot say: too few labels, or the observer runs without river{newest}"
     if not report.concept_drift:

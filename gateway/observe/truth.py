@@ -5,7 +5,7 @@ What becomes of a label, by (request id, row):
     waiting      nothing was predicted under it yet; so for an hour, since predictions are handed over seconds late
     joined       one prediction has it
     ambiguous    two predictions have the same request id: left out, for nobody knows which one it is of
-    unusable     it is no class of the model that answered
+    unusable     it is no class of the model that answered, or no number where that answers with one
     expired      its prediction is older than what is kept
     unknown      nothing was predicted under it for an hour; joined if that comes after all
 
@@ -33,9 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from gateway.feedback import Given, Label
     from gateway.observe.error_streams import ErrorStreams
-    from gateway.observe.truth_store import Keys, Scored
+    from gateway.observe.scored import Scored
+    from gateway.observe.truth_store import Keys
+    from monitoring import Counts
 
 __all__ = ["STATES", "Truth"]
 
@@ -146,17 +150,18 @@ class Truth:
             raise
 
     def _predicted(self, version: int, batches: list[Scored]) -> None:
-        probabilities = np.concatenate([batch.probabilities for batch in batches])
+        answers = np.concatenate([batch.answers for batch in batches])
         keys = np.concatenate([keys_of(batch.request_ids, np.asarray(batch.rows)) for batch in batches])
         times = np.repeat([batch.time for batch in batches], [len(batch.request_ids) for batch in batches])
-        finite = np.isfinite(probabilities).all(axis=1)  # else the caller had no answer
-        keys, times, probabilities = keys[finite], times[finite], probabilities[finite]
+        finite = np.isfinite(answers).all(axis=1)  # else the caller had no answer
+        keys, times, answers = keys[finite], times[finite], answers[finite]
         if not keys.size:
             return
-        self.store.add_segment(version, keys, times, probabilities)
+        self.store.add_segment(version, keys, times, answers)
         epochs = (times // EPOCH_S * EPOCH_S).astype(np.int64)
+        count = count_scores if self.store.versions[version].judged == "probabilities" else _count_rows
         for epoch in np.unique(epochs).tolist():
-            self.store.add_scores(version, epoch, count_scores(probabilities[epochs == epoch]))
+            self.store.add_scores(version, epoch, count(answers[epochs == epoch]))
         self.touched.add(version)
         self._meet(keys)
 
@@ -203,7 +208,7 @@ class Truth:
             ((version, state),) = self.store.ask("SELECT version, state FROM labels WHERE key = ?", key)
             truth = None
             if state in {"joined", "unusable"}:
-                truth = self.store.versions[version].index(_decoded(label))
+                truth = self.store.versions[version].truth_of(_decoded(label))
                 state = "unusable" if truth is None else "joined"
                 self.touched.add(version)
             self.store.tell(
@@ -224,10 +229,10 @@ class Truth:
         joined = []
         for number in np.unique(segment[(hits == 1) & (segment >= 0)]).tolist():
             found = self.store.segments[number]
-            times, probabilities = self.store.content(number, found.keys.size)
+            times, answers = self.store.content(number, found.keys.size)
             for at in np.flatnonzero((segment == number) & (hits == 1)).tolist():
                 row = place[at]
-                joined.append((float(times[row]), found.version, probabilities[row], *labels[at]))
+                joined.append((float(times[row]), found.version, answers[row], *labels[at]))
         self._note(sorted(joined, key=lambda one: one[0]))
 
     def _find(self, keys: Keys) -> tuple[Keys, Keys, Keys]:
@@ -245,18 +250,19 @@ class Truth:
         """Note what was joined, in the order of prediction, and whether it was wrong."""
         rows: list[tuple[Any, ...]] = []
         errors = []
-        for predicted, version, probabilities, key, label in joined:
-            truth = self.store.versions[version].index(_decoded(label))
+        for predicted, version, answer, key, label in joined:
+            truth = self.store.versions[version].truth_of(_decoded(label))
             if truth is None:
-                rows.append(("unusable", version, predicted, probabilities.tobytes(), None, None, None, key))
+                rows.append(("unusable", version, predicted, answer.tobytes(), None, None, None, key))
                 continue
             self._place += 1
-            wrong = int(probabilities.argmax() != truth)
-            errors.append((version, self._place, predicted, wrong))
-            rows.append(("joined", version, predicted, probabilities.tobytes(), truth, self._place, wrong, key))
+            wrong = self.store.versions[version].is_wrong(answer, truth)
+            if wrong is not None:
+                errors.append((version, self._place, predicted, wrong))
+            rows.append(("joined", version, predicted, answer.tobytes(), truth, self._place, wrong, key))
         self.touched.update(row[1] for row in rows)
         self.store.tell(
-            "UPDATE labels SET state = ?, version = ?, predicted = ?, probabilities = ?, truth = ?, place = ?,"
+            "UPDATE labels SET state = ?, version = ?, predicted = ?, answer = ?, truth = ?, place = ?,"
             " wrong = ? WHERE key = ?",
             rows,
         )
@@ -271,6 +277,10 @@ class Truth:
                 "DELETE FROM labels WHERE key IN (SELECT key FROM labels ORDER BY received LIMIT ?)",
                 labels - self._keep_rows,
             )
+
+
+def _count_rows(answers: NDArray[np.float32]) -> Counts:
+    return np.array([len(answers)], dtype=np.int64)
 
 
 def _decoded(label: str) -> Label:

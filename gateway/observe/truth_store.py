@@ -1,8 +1,8 @@
 """`monitor/truth.sqlite`: labels, and what was predicted, packed so that it can be found again by request.
 
-    versions   who answered: model, version, sha256, classes
-    segments   predictions of one version: keys in order, and behind them times and probabilities; those forgotten have
-               only keys left, by which a late label is told from one of nobody's
+    versions   who answered: model, version, sha256, classes, and what its answers are judged by
+    segments   predictions of one version: keys in order, and behind them times and answers; those forgotten have only
+               keys left, by which a late label is told from one of nobody's
     scores     counts of all scores of a version, by quarters of an hour
     labels     one a row: what came true, and what was predicted, once both are known
     changes    of error rates; consumed: spool files that are in here; tallies: what is in no table; first: reports
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from monitoring.performance.estimate import CELLS
+from gateway.observe.scored import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gateway.feedback import Label
     from monitoring import Counts
 
-__all__ = ["EPOCH_S", "SEGMENT_ROWS", "Keys", "Scored", "TruthStore", "Version", "keys_of", "request_key"]
+__all__ = ["EPOCH_S", "SEGMENT_ROWS", "Keys", "TruthStore", "keys_of", "request_key"]
 
 EPOCH_S: Final = 900
 """Seconds of scores that are counted together."""
@@ -48,7 +47,7 @@ Keys = np.ndarray[Any, np.dtype[np.int64]]
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS versions (
-    id INTEGER PRIMARY KEY, model TEXT, version TEXT, sha256 TEXT, classes TEXT, labels TEXT,
+    id INTEGER PRIMARY KEY, model TEXT, version TEXT, sha256 TEXT, classes TEXT, labels TEXT, judged TEXT,
     UNIQUE (model, version, sha256));
 CREATE TABLE IF NOT EXISTS segments (
     id INTEGER PRIMARY KEY, version INTEGER, rows INTEGER, until REAL, keys BLOB, content BLOB);
@@ -56,7 +55,7 @@ CREATE TABLE IF NOT EXISTS scores (
     version INTEGER, epoch INTEGER, counts BLOB, PRIMARY KEY (version, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (
     key INTEGER PRIMARY KEY, request_id TEXT, row INTEGER, label TEXT, received REAL, state TEXT, version INTEGER,
-    predicted REAL, probabilities BLOB, truth INTEGER, place INTEGER, wrong INTEGER);
+    predicted REAL, answer BLOB, truth NUMERIC, place INTEGER, wrong INTEGER);
 CREATE INDEX IF NOT EXISTS labels_state ON labels (state, received);
 CREATE INDEX IF NOT EXISTS labels_received ON labels (received);
 CREATE INDEX IF NOT EXISTS labels_joined ON labels (version, predicted) WHERE state = 'joined';
@@ -66,39 +65,6 @@ CREATE TABLE IF NOT EXISTS first (version INTEGER PRIMARY KEY, report TEXT);
 CREATE TABLE IF NOT EXISTS consumed (name TEXT PRIMARY KEY, at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tallies (name TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID;
 """
-
-
-class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answered."""
-
-    model: str
-    version: str
-    sha256: str
-    classes: tuple[bool | int | float | str, ...]
-    """What may be true, in the order of the probabilities."""
-    labels: tuple[str, ...]
-    """Their display names."""
-
-    def index(self, label: Label) -> int | None:
-        """The class that a label names, by its value or its display name; None if it is none."""
-        for names in (self.classes, self.labels):
-            if label in names:
-                return names.index(label)
-        return None
-
-
-class Scored(NamedTuple):
-    """Rows that one version has scored at about one time."""
-
-    version: Version
-    time: float
-    """Unix time."""
-    request_ids: Sequence[str]
-    """[n]."""
-    rows: NDArray[np.integer[Any]]
-    """[n], of each row within its request."""
-    probabilities: NDArray[np.float32]
-    """[n, classes]."""
 
 
 class Segment(NamedTuple):
@@ -201,17 +167,18 @@ class TruthStore:
         for number, known in self.versions.items():
             if known == version:
                 return number
-        row = (version.model, version.version, version.sha256, *map(_text, (version.classes, version.labels)))
+        known_as = version.model, version.version, version.sha256
+        row = (*known_as, *map(_text, (version.classes, version.labels)), version.judged)
         self.tell(
-            "INSERT INTO versions (model, version, sha256, classes, labels) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO versions (model, version, sha256, classes, labels, judged) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET classes = excluded.classes, labels = excluded.labels",
             [row],
         )
-        ((number,),) = self.ask("SELECT id FROM versions WHERE (model, version, sha256) = (?, ?, ?)", *row[:3])
+        ((number,),) = self.ask("SELECT id FROM versions WHERE (model, version, sha256) = (?, ?, ?)", *known_as)
         self.versions[number] = version
         return int(number)
 
-    def add_segment(self, version: int, keys: Keys, times: NDArray[Any], probabilities: NDArray[np.float32]) -> None:
+    def add_segment(self, version: int, keys: Keys, times: NDArray[Any], answers: NDArray[np.float32]) -> None:
         """Keep predictions, together with the newest ones of that version while those are not many more."""
         newest = self.ask(
             "SELECT id, rows FROM segments WHERE version = ? AND content IS NOT NULL ORDER BY id DESC LIMIT 1", version
@@ -219,18 +186,18 @@ class TruthStore:
         if newest and newest[0][1] < 2 * keys.size and newest[0][1] + keys.size <= self._segment_rows:
             number = newest[0][0]
             before = self.segments.pop(number).keys
-            old_times, old_probabilities = self.content(number, before.size)
+            old_times, old_answers = self.content(number, before.size)
             self.ask("DELETE FROM segments WHERE id = ?", number)
             self.add_segment(
                 version,
                 np.concatenate([before, keys]),
                 np.concatenate([old_times, times]),
-                np.concatenate([old_probabilities, probabilities]),
+                np.concatenate([old_answers, answers]),
             )
             return
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        content = times[order].astype("<f8").tobytes() + probabilities[order].astype("<f4").tobytes()
+        content = times[order].astype("<f8").tobytes() + answers[order].astype("<f4").tobytes()
         until = float(times.max())
         row = (version, keys.size, until, keys.astype("<i8").tobytes(), content)
         self.tell("INSERT INTO segments (version, rows, until, keys, content) VALUES (?, ?, ?, ?, ?)", [row])
@@ -238,7 +205,7 @@ class TruthStore:
         self.segments[number] = Segment(version, keys, until, live=True)
 
     def content(self, segment: int, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Times [rows] and probabilities [rows, classes] of a live segment, in the order of its keys."""
+        """Times [rows] and answers [rows, as `Scored` has them] of a live segment, in the order of its keys."""
         ((content,),) = self.ask("SELECT content FROM segments WHERE id = ?", segment)
         times = np.frombuffer(content, dtype="<f8", count=rows)
         return times, np.frombuffer(content, dtype="<f4", offset=8 * rows).reshape(rows, -1)
@@ -263,8 +230,8 @@ class TruthStore:
         self.tell("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", [(version, epoch, packed)])
 
     def scores(self, version: int, since: float, until: float = np.inf) -> Counts:
-        """Scores of the epochs that begin in [since, until], as `count_scores` counts them."""
-        total = np.zeros((len(self.versions[version].classes), 2, CELLS), dtype=np.int64)
+        """What was counted of scores in the epochs that begin in [since, until]: `count_scores`, or how many."""
+        total = np.zeros(self.versions[version].cells, dtype=np.int64)
         found = self.ask("SELECT counts FROM scores WHERE version = ? AND epoch BETWEEN ? AND ?", version, since, until)
         for (packed,) in found:
             total += np.frombuffer(zlib.decompress(packed), dtype="<i8").reshape(total.shape)
@@ -278,8 +245,9 @@ class TruthStore:
                 sha256=sha256,
                 classes=msgspec.json.decode(classes, type=tuple[bool | int | float | str, ...]),
                 labels=msgspec.json.decode(labels, type=tuple[str, ...]),
+                judged=judged,
             )
-            for number, model, version, sha256, classes, labels in self.ask("SELECT * FROM versions")
+            for number, model, version, sha256, classes, labels, judged in self.ask("SELECT * FROM versions")
         }
         self.segments = {
             number: Segment(version, np.frombuffer(keys, dtype="<i8"), until, live=bool(live))

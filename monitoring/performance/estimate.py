@@ -44,6 +44,17 @@ class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     log_loss: Figure
 
 
+def no_estimate(n: int) -> Estimated:
+    """Of scores that are no probabilities, which do not say how likely it is that they are right.
+
+    Example:
+        >>> no_estimate(7).accuracy.reason
+        'no probabilities to estimate from'
+    """
+    none = Figure(reason="no probabilities to estimate from")
+    return Estimated(n=n, labels=0, accuracy=none, roc_auc=none, log_loss=none)
+
+
 def count_scores(probabilities: Floats) -> Counts:
     """Count rows by class and score: once all of them, once those that are predicted to be of the class.
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from monitoring.performance.absolute import mean_absolute_error
 from monitoring.performance.auc import asked, auc_interval, roc_auc
+from monitoring.performance.bias import mean_error
 from monitoring.performance.calibration import ReliabilityBin, calibration_error, reliability
 from monitoring.performance.confusion import confusion
 from monitoring.performance.figure import MIN_ROWS, Figure, mean_figure
 from monitoring.performance.losses import brier_scores, log_losses
 from monitoring.performance.proportion import wilson
+from monitoring.performance.squared import root_mean_squared_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +28,11 @@ MIN_CLASS_ROWS: Final = 10
 """Rows of a class, and rows of others, below which it has no ROC curve."""
 MIN_CURVE_ROWS: Final = 100
 """Rows below which ten bins are noise."""
+
+
+NO_NUMBERS: Final = Figure(reason="the model predicts classes")
+NO_CLASSES: Final = Figure(reason="the model predicts numbers")
+NO_PROBABILITIES: Final = Figure(reason="the class does not follow from probabilities")
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +53,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     confusion: list[list[int]]
     """Rows by true class, then by predicted class."""
     reliability: list[ReliabilityBin]
+    mean_absolute_error: Figure = NO_NUMBERS
+    root_mean_squared_error: Figure = NO_NUMBERS
+    bias: Figure = NO_NUMBERS
+    """Mean of predicted less true."""
 
 
 def measure(truth: Counts, probabilities: Floats) -> Measured:
@@ -63,7 +75,7 @@ def measure(truth: Counts, probabilities: Floats) -> Measured:
     """
     n, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
-    few = Figure(reason=f"{n} labels, {MIN_ROWS} are needed") if n < MIN_ROWS else None
+    few = _few(n)
     curve, error, by_chance = _calibration(truth, predicted, probabilities)
     return Measured(
         n=n,
@@ -76,6 +88,70 @@ def measure(truth: Counts, probabilities: Floats) -> Measured:
         confusion=confusion(truth, predicted, classes).tolist(),
         reliability=curve,
     )
+
+
+def measure_classes(truth: Counts, predicted: Counts, classes: int) -> Measured:
+    """Judge classes that no probabilities stand behind.
+
+    Args:
+        truth: [n] index of the true class, any n.
+        predicted: [n] index of the predicted class.
+        classes: how many there are.
+
+    Example:
+        >>> truth = np.arange(100) % 2
+        >>> found = measure_classes(truth, np.where(np.arange(100) < 20, 0, truth), 2)
+        >>> found.accuracy.value, found.log_loss.reason
+        (0.9, 'the class does not follow from probabilities')
+    """
+    return Measured(
+        n=truth.size,
+        accuracy=_few(truth.size) or _accuracy(predicted == truth),
+        roc_auc=NO_PROBABILITIES,
+        log_loss=NO_PROBABILITIES,
+        brier=NO_PROBABILITIES,
+        calibration_error=NO_PROBABILITIES,
+        calibration_by_chance=None,
+        confusion=confusion(truth, predicted, classes).tolist(),
+        reliability=[],
+    )
+
+
+def measure_numbers(truth: Floats, predicted: Floats) -> Measured:
+    """Judge numbers by the true ones.
+
+    Args:
+        truth: [n], finite, any n.
+        predicted: [n], likewise.
+
+    Example:
+        >>> rng = np.random.default_rng(7)
+        >>> truth = rng.normal(size=1000)
+        >>> found = measure_numbers(truth, truth + rng.normal(0.5, 1.0, 1000))
+        >>> round(found.bias.value, 1), round(found.root_mean_squared_error.value, 1)
+        (0.5, 1.1)
+    """
+    n = truth.size
+    errors = predicted.astype(np.float64) - truth
+    few = _few(n)
+    return Measured(
+        n=n,
+        accuracy=NO_CLASSES,
+        roc_auc=NO_CLASSES,
+        log_loss=NO_CLASSES,
+        brier=NO_CLASSES,
+        calibration_error=NO_CLASSES,
+        calibration_by_chance=None,
+        confusion=[],
+        reliability=[],
+        mean_absolute_error=few or mean_absolute_error(errors),
+        root_mean_squared_error=few or root_mean_squared_error(errors),
+        bias=few or mean_error(errors),
+    )
+
+
+def _few(n: int) -> Figure | None:
+    return Figure(reason=f"{n} labels, {MIN_ROWS} are needed") if n < MIN_ROWS else None
 
 
 def _accuracy(right: NDArray[np.bool_]) -> Figure:

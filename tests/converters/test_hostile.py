@@ -200,11 +200,18 @@ def test_divisor_that_holds_less_than_it_claims_is_refused():
         check_divisions(model.graph, {})
 
 
-def test_numbers_may_be_divided_by_what_a_graph_computes():
-    """Of a divisor behind an operator of another domain the type is known too."""
-    model = graph(node("CDist", "X", "X", domain=MS, to="far"), node("Div", "far", "far"))
+def test_numbers_may_be_divided_by_anything():
+    """By a constant below 0, by what is computed, behind an operator of another domain too."""
+    model = graph(
+        node("CDist", "X", "X", domain=MS, to="far"),
+        node("Div", "far", "minus", to="near"),
+        node("Div", "near", "far"),
+        constants={"minus": np.float32([-1])},
+    )
     check_graph(model)
-    check_divisions(model.graph, _types(model, open_divisors(model.graph)))
+
+    assert open_divisors(model.graph) == ["far"]
+    check_divisions(model.graph, _types(model, ["far"]))
 
 
 def test_vectorizer_that_skips_without_end_is_refused():

@@ -1,7 +1,9 @@
 """The verifier as it runs: a child process for each file, whatever that file does to it."""
 
+import fractions
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +12,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 from onnx import TensorProto, helper
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import hotgate
-from converters import Limits, Verdict, open_session, verify_file
+from converters import Limits, Verdict, convert, open_session, verify_file
 from converters.verify import _environment
 
 MIB = 2**20
@@ -57,6 +63,19 @@ def test_good_file_passes(forest):
     assert verdict.ok
     assert verdict.sha256 == forest.file.sha256
     assert 0 < verdict.error_max <= forest.file.metadata.parity.tolerance
+
+
+def test_numbers_and_texts_pass(tmp_path):
+    """Two inputs, and a block of them: what is repeated stays a row."""
+    frame = pd.DataFrame({"age": np.arange(40.0) % 7, "city": ["Bern", "Basel", "Genf", "Bern"] * 10})
+    encode = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(handle_unknown="ignore"), ["city"]))
+    model = make_pipeline(encode, LogisticRegression()).fit(frame, frame["age"] > 2)
+    file = convert(model, frame[:20], heldout=frame[20:])
+    (tmp_path / "mixed.onnx").write_bytes(file.data)
+    verdict = verify_file(tmp_path / "mixed.onnx")
+
+    assert file.metadata.signature.text_input
+    assert (verdict.reason, verdict.sha256) == ("", file.sha256)
 
 
 def test_module_prints_one_json_verdict(linear):
@@ -466,6 +485,25 @@ def test_verifier_opens_the_file_and_unpickles_nothing(small, rewrite, tmp_path,
 
     assert json.loads(done.stdout)["ok"] is (change is None)
     assert seen == f"{int(change is not None)} [] [] [] True"
+
+
+def test_the_watch_sees_a_verifier_that_unpickles(small, tmp_path):
+    """The test above would mean nothing if its hook were deaf: here onnxruntime's stand-in reads a pickle first."""
+    (tmp_path / "model.onnx").write_bytes(small.data)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(fractions.Fraction(1, 3)))
+    loader = "import converters.session as s, pickle; o = s.open_session\n"
+    loader += "s.open_session = lambda d: pickle.load(open('model.pkl', 'rb')) and o(d)\ntry:"
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH.replace("try:", loader, 1), "model.onnx"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    assert json.loads(done.stdout)["ok"]
+    assert "fractions" in done.stderr.splitlines()[-1]
+    assert "['model.pkl']" in done.stderr.splitlines()[-1]
 
 
 def test_child_gets_no_secrets():

@@ -113,12 +113,12 @@ def test_a_graph_that_the_certificate_is_not_for_fails(world, models):
 
 
 def test_answers_that_are_not_scikit_learns_fail(world, models):
-    """The golden rows' probabilities are what scikit-learn said."""
+    """The golden rows' answers are what scikit-learn said."""
 
     def change(model):
         entry = next(item for item in model.metadata_props if item.key == "hotgate.golden")
         golden = json.loads(entry.value)
-        golden["probabilities"] = [row[::-1] for row in golden["probabilities"]]
+        golden["answers"] = [row[::-1] for row in golden["answers"]]
         entry.value = json.dumps(golden)
 
     report = world.keeper().hold(NAME, world.register(_altered(models["good"], change)))

@@ -83,14 +83,17 @@ def test_hashes_that_are_cut_short_are_refused(version):
         open_side("version 1", folder)
 
 
-@pytest.mark.parametrize("part", ["columns", "classes"])
+@pytest.mark.parametrize("part", ["columns", "targets"])
 def test_models_of_other_columns_or_classes_are_not_compared(version, part):
     """Their rows are no rows of each other's; the error names both."""
     new = open_side("version 2", version("2", "forest", range(5), [9]))
     old = open_side("version 1", version("1", "linear", range(5), [9]))
-    signature = msgspec.structs.replace(
-        old.metadata.signature, **{part: tuple(reversed(getattr(old.metadata.signature, part)))}
-    )
+    (target,) = old.metadata.signature.targets
+    changed = {
+        "columns": old.metadata.signature.columns[::-1],
+        "targets": (msgspec.structs.replace(target, classes=target.classes[::-1]),),
+    }
+    signature = msgspec.structs.replace(old.metadata.signature, **{part: changed[part]})
     other = dataclasses.replace(old, metadata=msgspec.structs.replace(old.metadata, signature=signature))
     assert len(judging_rows([new, old]).rows) == 5
     with pytest.raises(EvidenceError, match="version 2 and version 1 have other columns or classes"):

@@ -396,6 +396,32 @@ def test_alerts_and_ground_truth_come_when_their_files_change(page, live):
     assert "error rate has risen" in page.text("#performance")
 
 
+def test_measures_of_numbers_are_their_errors(page, live):
+    """In the unit of what is predicted; nothing that only classes have."""
+    figure = {"value": 12.25, "low": 11.5, "high": 13.0, "reason": None}
+    measured = {
+        "n": 500,
+        "mean_absolute_error": figure,
+        "root_mean_squared_error": figure,
+        "bias": {**figure, "value": -3},
+    }
+    report = {"model": "cancer", "version": "1", "judged": "number", "concept_drift": None}
+    report["horizons"] = [{"horizon_s": 86_400, "realised": measured, "estimated": {"n": 9000, "accuracy": {}}}]
+    path, written = live.folder / "home" / "monitor" / "performance.json", json.dumps({"models": [report]}).encode()
+
+    def shown():
+        replace_file(path, written, durable=False)
+        return "mean absolute error" in page.text("#performance")
+
+    wait_until(shown)
+    cells = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
+    assert [row[:3] for row in page.tab.eval_on_selector_all("#performance tbody tr", cells)] == [
+        ["mean absolute error", "12.250", "11.500 to 13.000"],
+        ["root mean squared error", "12.250", "11.500 to 13.000"],
+        ["bias", "-3.000", "11.500 to 13.000"],
+    ]
+
+
 def test_both_themes_and_a_phone(page):
     """The system's theme, or the one that is chosen; nothing wider than the screen."""
     ground = "getComputedStyle(document.body).backgroundColor"

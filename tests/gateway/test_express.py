@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gzip
 import json
 import math
 from types import SimpleNamespace
@@ -14,11 +15,12 @@ from litestar import Litestar, Request, post
 from litestar.di import Provide
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.middleware import DefineMiddleware
+from litestar.testing import TestClient
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.admission import Admission
 from gateway.application import Gateway, _by_path
-from gateway.bodies import marked
+from gateway.bodies import answer_by, marked
 from gateway.errors import BadRequest, NotFound
 from gateway.express import _KNOWN_MAX, ExpressRoute, ExpressTable, takes
 from gateway.reply import Reply  # noqa: TC001 - Litestar reads the handler's annotations
@@ -52,12 +54,12 @@ class Echo:
         return self._admission.refuse(error, headers.get("x-request-id"))
 
 
-def handler(admission, path="/score", error=None, **layers):
-    route = ExpressRoute(path, Echo(admission, error), admission)
+def handler(admission, path="/score", error=None, wire=None, **layers):
+    route = ExpressRoute(path, wire or Echo(admission, error), admission)
 
     @post(**marked(route, PredictRequest), **layers)
     async def score(request: Request) -> Reply[Any]:
-        raise AssertionError("the lane calls the wire")
+        return await answer_by(route, request)
 
     return score
 
@@ -154,6 +156,39 @@ def answer(admission, error=None, body=b"1", headers=None):
 def test_the_lane_answers_by_the_wire_of_the_route(admission):
     """It is given body and headers, and makes the answer."""
     assert answer(admission, headers={"x-request-id": "a"}) == (200, [("x-request-id", "a")], b"1")
+
+
+class Telling(Echo):
+    """Answers with all that it was given, and words errors in its own way."""
+
+    def begin(self, member, parameters, headers, body):
+        told = f"{parameters} {headers.get('x-one')} {'x-two' in headers} {body}"
+        member.finish = lambda _: (200, [("content-type", "text/odd")], told.encode())
+        member.answer([])
+
+    def refuse(self, error, headers):
+        return error.status, [("x-one", headers.get("x-one"))], f"odd: {error}".encode()
+
+
+def test_over_the_bridge_a_wire_is_given_what_a_lane_gives_it(admission):
+    """Parameters in their order, headers by lower-case name, an empty body, and one that was compressed."""
+    path = "/v2/{model:str}/versions/{version:str}/infer"
+    found = handler(admission, path, wire=Telling(admission))
+    lane, parameters = ExpressTable([registered(found)]).find("/v2/b/versions/a/infer")
+    with TestClient(Litestar([found], openapi_config=None, request_max_body_size=100)) as client:
+        for body in (b"", b"some bytes"):
+            headers = {"x-one": "1", "content-type": "text/odd"}
+            status, fields, told = asyncio.run(lane.answer(parameters, headers, body))
+            assert told == f"('b', 'a') 1 False {body}".encode()
+            for coding, sent in (("identity", body), ("gzip", gzip.compress(body))):
+                given = {"X-One": "1", "Content-Type": "text/odd", "Content-Encoding": coding}
+                answered = client.post("/v2/b/versions/a/infer", content=sent, headers=given)
+                assert (answered.status_code, answered.content) == (status, told)
+                assert answered.headers["content-type"] == fields[0][1]
+        given = {"X-One": "2", "Content-Encoding": "gzip"}
+        refused = client.post("/v2/b/versions/a/infer", content=gzip.compress(bytes(101)), headers=given)
+        assert (refused.status_code, refused.headers["x-one"]) == (413, "2")
+        assert refused.text.startswith("odd: the inflated body has more than 100 bytes")
 
 
 def test_a_defect_is_a_500_that_shows_nothing(admission, caplog):

@@ -57,16 +57,23 @@ def loaded_by(pid, folder):
 
 
 def test_a_worker_loads_nothing_that_trains_converts_or_unpickles(tmp_path, probe, linear, cancer):
-    """Modules of the real worker, after it has scored, counted and judged; and its collector leaves those alone."""
+    """Modules of the real worker, after it has scored, counted and judged; and its collector leaves those alone.
+
+    Nor does the observer beside it unpickle; sidecar and verifier have tests of their own.
+    """
     env, folder = probe
     with serving(tmp_path, "--model", f"cancer={linear.path}", "--workers", "1", env=env) as server:
         body = json.dumps({"instances": cancer[0].tolist()}).encode()
         assert server.predict(body)[0] == 200
         drift = json.loads(server.request("GET", "/monitor/drift")[2])
         assert drift[0]["features"][0]["p_value"] is not None
+        table = ",".join(cancer[2]) + "\n" + ",".join(map(str, cancer[0][0])) + "\n"
+        assert server.predict(table.encode(), "/invocations", **{"Content-Type": "text/csv"})[0] == 200
         for path in ("/metrics", "/", "/monitor/course?model=cancer", "/monitor/histogram?model=cancer&feature=score"):
             assert server.request("GET", path)[0] == 200
         loaded = loaded_by(*server.workers(), folder)
+        # The observer hears the same hook: what it tells counts below.
+        assert "gateway.observe" in loaded_by(wait_until(server.observer, what="an observer"), folder)
     assert not NEVER & loaded
     assert "onnxruntime" in loaded
     assert {"gc-frozen-True", "gc-True"} <= loaded

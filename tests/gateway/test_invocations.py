@@ -32,6 +32,7 @@ MIXED = signature(
     Column(name="n", kind="int"),
     Column(name="city", kind="string", missing=True),
     Column(name="open", kind="bool"),
+    Column(name="note", kind="string"),
     form="table",
     text_input="texts",
 )
@@ -73,7 +74,7 @@ def test_every_shape_of_json_gives_the_same_rows(body):
     "body",
     [
         b"a,b,c\n12.5,18.0,80.0\n20.5,25.0,130.0\n",
-        b"\xef\xbb\xbf,c,a,b\r\n0,80.0,12.5,18.0\r\n\r\n1,130.0,20.5,25.0",
+        b"\xef\xbb\xbfc,a,b,\r\n80.0,12.5,18.0,0\r\n\r\n130.0,20.5,25.0,1",
         b'"a","b","c","c"\n"12.5", 18.0 ,80,x\n20.5,25.0,130.0,\n',
     ],
 )
@@ -109,16 +110,17 @@ def test_missing_values_are_nan(body, content_type):
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        ({"dataframe_records": [{"n": 3, "city": "Oslo", "open": True}, {"n": 4, "city": None, "open": False}]}, JSON),
-        (b'n,city,open\n3,"Oslo",True\n4,NA,false\n', CSV),
-        (b'{"dataframe_split": {"columns": ["open", "city", "n"], "data": [[1, "Oslo", 3], [0, NaN, 4]]}}', JSON),
+        ({"inputs": {"note": ["x", "y"], "open": [True, False], "city": ["Oslo", None], "n": [3, 4]}}, JSON),
+        (b'note,n,city,open\nx,3,"Oslo",True\ny,4,NA,false\n', CSV),
+        (b'{"inputs": [{"n": 3, "note": "x", "open": 1, "city": "Oslo"}, {"n": 4, "note": "y", "open": 0}]}', JSON),
+        (b'{"instances": {"n": [3, 4], "note": ["x", "y"], "open": [1, 0], "city": ["Oslo", NaN]}}', JSON),
     ],
 )
 def test_texts_stand_beside_the_numbers(body, content_type):
     """Numbers keep a place for the text column; a missing text is told apart from an empty one."""
     table = read(body, content_type, MIXED)
     assert table.numbers[:, [0, 2]].tolist() == [[3.0, 1.0], [4.0, 0.0]]
-    assert table.texts.tolist() == [["Oslo"], [MISSING_TEXT]]
+    assert table.texts.tolist() == [["Oslo", "x"], [MISSING_TEXT, "y"]]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_a_bad_body_is_refused_by_name(body, kind, words):
 def test_no_number_passes_for_a_text(text):
     """Pandas would make it one; the model was fitted on texts."""
     with pytest.raises(InvalidInput, match="column city to type 'str'"):
-        read({"inputs": {"n": [1], "city": [text], "open": [True]}}, of=MIXED)
+        read({"inputs": {"n": [1], "city": [text], "open": [True], "note": [""]}}, of=MIXED)
 
 
 def test_an_error_does_not_repeat_a_long_value():
@@ -191,7 +193,7 @@ def test_generated_bodies_are_read_or_refused(shape, value, of):
         table = read({shape: value}, of=of)
     except BadRequest:
         return
-    assert table.numbers.shape == (len(table.numbers), 3)
+    assert table.numbers.shape == (len(table.numbers), len(of.columns))
     assert len(table.numbers)
 
 

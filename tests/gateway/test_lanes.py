@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import socket
+import struct
 import sys
 import zlib
 
@@ -15,6 +16,7 @@ import pytest
 from harness import serving, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring_corpus import CORPUS
 
 from gateway.application import Gateway
 from gateway.settings import WORKER_CONFIG, GatewaySettings, WorkerConfig
@@ -163,6 +165,30 @@ def test_a_good_body_gets_the_same_answer_on_every_lane(lanes, name):
     assert headers["content-type"] == ["application/json"]
 
 
+def invoked(lanes, content_type, body):
+    return same(lanes, lambda port: post(port, body, "/invocations", content_type))
+
+
+def test_mlflows_requests_get_the_same_answers_on_every_lane(lanes, cancer):
+    """Those of its corpus, which this model mostly refuses, and some that it takes."""
+    names = cancer[2]
+    good = [
+        {"dataframe_split": {"columns": names, "data": [row(), row(_0=99.5)]}},
+        {"dataframe_split": {"columns": names[::-1], "data": [row()[::-1], row(_0=99.5)[::-1]]}},
+        {"inputs": {name: [value, value + 1] for name, value in zip(names, row(), strict=True)}, "params": {}},
+    ]
+    table = ",".join(names) + "\n" + ",".join(map(str, row())) + "\n" + ",".join(map(str, row(_0=99.5))) + "\n"
+    bodies = [("application/json", json.dumps(body).encode()) for body in good] + [("text/csv", table.encode())]
+    for content_type, body in bodies:
+        status, headers, content = invoked(lanes, content_type, body)
+        assert (status, headers["x-model-version"]) == (200, ["7"])
+        assert len(json.loads(content)["predictions"]) == 2
+    for content_type, body in CORPUS.values():
+        status, headers, _ = invoked(lanes, content_type, body)
+        assert status in {400, 415}
+        assert headers["x-request-id"] == ["fixed.id-1"]
+
+
 def test_names_in_any_order_answer_as_the_list(lanes, cancer):
     """A row by name equals the same row in order."""
     values = dict(zip(cancer[2], row(), strict=True))
@@ -261,6 +287,18 @@ def test_a_chunked_body_is_scored(lanes):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
     answer = same(lanes, lambda port: exchange(port, head, chunks))
     assert answer == same(lanes, lambda port: post(port, body))
+
+
+def test_a_chunked_body_of_floats_is_scored(lanes):
+    """As one of stated length."""
+    body = floats(row(), row(_0=99.5))
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
+        b"Transfer-Encoding: chunked\r\nX-Request-Id: fixed.id-1"
+    )
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
+    answer = same(lanes, lambda port: exchange(port, head, chunks))
+    assert answer == same(lanes, lambda port: post(port, body, content_type=OCTETS))
 
 
 def test_a_chunked_body_over_the_limit_is_413(lanes):
@@ -369,12 +407,19 @@ def test_floats_are_answered_by_floats(lanes, shape):
     ],
 )
 def test_the_first_form_that_is_accepted_is_answered(lanes, accept, answered):
-    """The request's own if none is named that can be had; and a list of rows even if there is one."""
+    """The request's own if none is named that there is; and floats are answered as many rows even if there is one."""
     extra = (f"Accept: {accept}",)
     status, headers, content = same(lanes, lambda port: post(port, floats(row()), content_type=OCTETS, extra=extra))
     assert (status, headers["content-type"]) == (200, [answered])
     if answered == "application/json":
         assert len(json.loads(content)["predictions"]) == 1
+
+
+def test_one_row_of_msgpack_may_be_answered_by_floats(lanes):
+    """Two scores, of one row."""
+    extra = ("Accept: application/octet-stream",)
+    _, headers, content = same(lanes, lambda port: post(port, packed(row()), content_type=MSGPACK, extra=extra))
+    assert (headers["x-shape"], len(content)) == (["1,2"], 8)
 
 
 def test_a_shape_that_is_not_the_body_s_is_refused_on_every_lane(lanes):
@@ -426,11 +471,13 @@ def test_a_body_that_inflates_over_the_limit_is_413(lanes):
 def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
     """The connection ends in the middle of its body; the next request is answered, and no row was scored."""
     body = features(row())
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+    cut = {b"application/json": body, MSGPACK.encode(): packed(row()), OCTETS.encode(): floats(row(), row())}
     for lane, server in lanes.items():
         before = _rows_scored(server)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(head % len(body) + body[:40])
+        for content_type, whole in cut.items():
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+                connection.sendall(head % (content_type, len(whole)) + whole[:120])
         assert post(server.port, body)[0] == 200, lane
         wait_until(lambda server=server, before=before: _rows_scored(server) == before + 1, what="one row more")
 
@@ -464,6 +511,140 @@ def test_generated_bodies_are_answered_alike(lanes, body):
     """Whatever the body is, the lanes agree to the byte, and none answers 5xx."""
     answer = same(lanes, lambda port: post(port, body))
     assert answer[0] < 500
+
+
+# Open Inference Protocol
+
+V2 = "/v2/models/cancer/infer"
+
+
+def tensor(rows, datatype="FP32", **fields):
+    shape = [len(rows), len(rows[0])]
+    return {"name": "X", "shape": shape, "datatype": datatype, "data": rows, **fields}
+
+
+def v2(*inputs, **fields):
+    return json.dumps({"inputs": inputs, **fields}).encode()
+
+
+def post_v2(port, body, length=None, path=V2, content_type="application/octet-stream", extra=()):
+    named = () if length is None else (f"Inference-Header-Content-Length: {length}",)
+    return post(port, body, path, content_type, (*named, *extra))
+
+
+def v2_binary(count, *, name="X", **fields):
+    head = v2(
+        {"name": name, "shape": [count, 30], "datatype": "FP32", "parameters": {"binary_data_size": 120 * count}},
+        **fields,
+    )
+    return head + struct.pack(f"<{30 * count}f", *range(30 * count)), len(head)
+
+
+GOOD_V2 = {
+    "one row": (v2(tensor([row()])), None),
+    "many rows": (v2(tensor([row(), row(_0=99.5)] * 200)), None),
+    "flat": (v2({"name": "X", "shape": [1, 30], "datatype": "INT32", "data": list(range(30))}), None),
+    "no rows": (v2({"name": "X", "shape": [0, 30], "datatype": "FP32", "data": []}), None),
+    "an id, and one output": (v2(tensor([row()]), id="q", outputs=[{"name": "label"}]), None),
+    "bytes in": v2_binary(3),
+    "bytes in and out": v2_binary(300, parameters={"binary_data_output": True}),
+    "JSON in, bytes out": (v2(tensor([row()]), parameters={"binary_data_output": True}), None),
+    "JSON with its length": (v2(tensor([row()])), len(v2(tensor([row()])))),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_V2)
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "application/json", None])
+def test_a_v2_body_gets_the_same_answer_on_every_lane(lanes, name, content_type):
+    """Status, headers and body are equal to the byte, whatever the content type says."""
+    body, length = GOOD_V2[name]
+    status, headers, _ = same(lanes, lambda port: post_v2(port, body, length, content_type=content_type))
+    assert status == 200
+    assert headers["x-model-version"] == ["7"]
+    assert headers["x-request-id"] == ["fixed.id-1"]
+
+
+BAD_V2 = {
+    "empty": (b"", None, "failed to parse the request JSON buffer"),
+    "truncated": (v2(tensor([row()]))[:-20], None, "truncated"),
+    "deep nesting": (b'{"inputs":' + b"[" * 100_000, None, "Unable to parse 'inputs'"),
+    "deep data": (v2(tensor([row()])).replace(b"[[", b"[" * 100_000), None, "nested too deeply"),
+    "no inputs": (b"{}", None, "Unable to parse 'inputs'"),
+    "another input": (v2(tensor([row()]) | {"name": "Y"}), None, "unexpected inference input 'Y' for model 'cancer'"),
+    "29 columns": (v2(tensor([row(29)])), None, "unexpected shape for input 'X' for model 'cancer'"),
+    "text": (v2(tensor([row(_3="x")])), None, "$.inputs[0].data[0][3]"),
+    "1e39": (v2(tensor([row()])).replace(b"3.0", b"1e39", 1), None, "does not fit FP32"),
+    "null": (v2(tensor([row(_3=None)])), None, "the model takes no missing value (NaN) - in row 0"),
+    "another output": (v2(tensor([row()]), outputs=[{"name": "x"}]), None, "unexpected inference output 'x'"),
+    "a length too long": (v2(tensor([row()])), 10**6, "inference header size should be in range"),
+    "no length": (v2_binary(3)[0], None, "failed to parse the request JSON buffer"),
+    "bytes too short": (v2_binary(3)[0][:-1], v2_binary(3)[1], "input byte size mismatch for input 'X'"),
+    "bytes too long": (v2_binary(3)[0] + b"x", v2_binary(3)[1], "unexpected additional input data"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_V2)
+def test_a_bad_v2_body_gets_the_same_clear_error_on_every_lane(lanes, name):
+    """In the protocol's shape."""
+    body, length, detail = BAD_V2[name]
+    status, headers, content = same(lanes, lambda port: post_v2(port, body, length))
+    assert status == 400
+    assert headers["content-type"] == ["application/json"]
+    assert headers["x-request-id"] == ["fixed.id-1"]
+    assert detail in json.loads(content)["error"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_compressed_v2_is_answered_alike(lanes, coding):
+    """The length of the JSON is that of the inflated body; the answer is compressed as well."""
+    body, length = GOOD_V2["bytes in and out"]
+    packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    headers = (f"Content-Encoding: {coding}", f"Accept-Encoding: {coding}")
+    status, found, content = same(lanes, lambda port: post_v2(port, packed, length, extra=headers))
+    assert (status, found["content-encoding"]) == (200, [coding])
+    plain = gzip.decompress(content) if coding == "gzip" else zlib.decompress(content)
+    assert plain == post_v2(lanes["rsgi-direct"].port, body, length)[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/models/cancer/versions/7/infer", 200),
+        ("/v2/models/cancer/versions/8/infer", 404),
+        ("/v2/models/other/infer", 404),
+        ("/v2/models/%63ancer/infer", 200),
+        ("/v2/models/can%2Fcer/infer", 404),
+        ("/v2/models//infer", 405),
+        ("/v2/models/cancer/infer/", 200),
+        ("/v2/models/cancer/infer?x=1", 200),
+        ("/v2/models/cancer", 405),
+        ("/v2/nope", 404),
+    ],
+)
+def test_v2_paths_are_answered_alike(lanes, path, status):
+    """Errors are the protocol's."""
+    got, _, content = same(lanes, lambda port: post_v2(port, v2(tensor([row()])), path=path))
+    assert got == status
+    assert got == 200 or list(json.loads(content)) == ["error"]
+
+
+v2_bodies = (
+    st.builds(lambda value: v2(tensor([row()]) | {"data": value}), json_values)
+    | st.builds(lambda value: json.dumps({"inputs": value}).encode(), json_values)
+    | st.builds(
+        lambda shape, datatype: v2({"name": "X", "shape": shape, "datatype": datatype, "data": row()}),
+        st.lists(st.integers(0, 40), max_size=3) | json_values,
+        st.sampled_from(["FP32", "INT8", "BOOL", "BYTES", "BF16", "FP16", "UINT64"]),
+    )
+    | st.builds(lambda value: v2(tensor([row()]), outputs=value), json_values)
+)
+
+
+@settings(max_examples=100)
+@given(body=v2_bodies | st.binary(max_size=60), length=st.none() | st.integers(0, 200))
+def test_generated_v2_bodies_are_answered_alike(lanes, body, length):
+    """Whatever the body is, the lanes agree to the byte, and none answers 5xx."""
+    assert same(lanes, lambda port: post_v2(port, body, length))[0] < 500
 
 
 packed_values = st.lists(values_with(st.integers(-(2**63), 2**64 - 1)), max_size=3).map(

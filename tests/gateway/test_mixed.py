@@ -8,18 +8,25 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from fakes import Remembering
 from hypothesis import given
 from hypothesis import strategies as st
-from mixed_model import CITIES, TARGETS, mixed_model, packed, rows_of
+from mixed_model import CITIES, COLUMNS, TARGETS, mixed_model, packed, rows_of
 
 from converters.modelfile import MISSING_TEXT
 from gateway.batcher import Batcher
 from gateway.drift import DriftMonitor
 from gateway.engine import prepare
 from gateway.histogram import groups_of
+from gateway.observe.export import Wanted, WantedError, export
+from gateway.observe.intake import Intake
+from gateway.observe.predlog import PredictionKeeper
+from gateway.outcomes import outcome_reader
 from gateway.predictionlog import PredictionLog
 from gateway.predictions import FrameHead, is_sampled, pack_frame, read_frame
 from gateway.settings import GatewaySettings, LogSettings
@@ -198,3 +205,147 @@ def test_texts_are_let_go_once_they_are_handed_over(tmp_path):
     assert sys.getrefcount(note) == held + 20
     feed.count()
     assert sys.getrefcount(note) == held
+
+
+def log_table(folder, sha256):
+    """What an observer makes of the spool."""
+    observe(folder)
+    return pq.read_table(folder / "predictions" / sha256)
+
+
+def observe(folder):
+    """What an observer does with the spool."""
+    keeper = PredictionKeeper(folder, keep_s=1e9, keep_bytes=2**30)
+    Intake(folder, [keeper.take]).look()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_columns_of_the_log_are_of_their_kinds(tmp_path, dtype):
+    """Texts as they were sent, whole numbers and flags as such, other numbers as the graph was given them."""
+    rows = [*rows_of(50, 1), [33.1, None, 2**53 if dtype == "float64" else 2**24, True, ""], [0.1, "\n", 0, False, "é"]]
+    _, metadata, _ = watch(tmp_path, "value", {"a": rows}, dtype, PredictionLog(tmp_path, LogSettings()))
+    found = log_table(tmp_path, mixed_model("value", dtype)[1])
+    names = [column.name for column in metadata.signature.columns]
+    assert [str(found.schema.field(name).type) for name in names] == [
+        "float" if dtype == "float32" else "double", "string", "int64", "bool", "string",
+    ]  # fmt: skip
+    assert [list(row.values()) for row in found.select(names).to_pylist()] == [
+        [float(np.dtype(dtype).type(age)), *rest] for age, *rest in rows
+    ]
+
+
+def test_redacted_columns_keep_their_types(tmp_path):
+    """So that files with and without them are read together."""
+    log = PredictionLog(tmp_path, LogSettings(redact=("city", "visits", "member")))
+    watch(tmp_path, "value", {"a": rows_of(5)}, log=log)
+    found = log_table(tmp_path, mixed_model("value")[1])
+    assert found["age"].null_count == found["note"].null_count == 0
+    assert found["city"].null_count == found["visits"].null_count == found["member"].null_count == 5
+    assert [str(found.schema.field(name).type) for name in ("city", "visits", "member")] == ["string", "int64", "bool"]
+
+
+OWN = {
+    "probabilities": ["label", "prediction", "probability_no", "probability_yes"],
+    "three": ["label", "prediction", "probability_a", "probability_b", "probability_c"],
+    "decision": ["label", "prediction", "score"],
+    "given": ["label", "prediction", "score_7", "score_9"],
+    "only the class": ["label", "prediction"],
+    "one class": ["label", "prediction"],
+    "value": ["value"],
+    "values": ["value_0", "value_1", "value_2"],
+    "several": ["price_value", "buys_label", "buys_prediction", "buys_probability_no", "buys_probability_yes"],
+    "class first": ["buys_label", "buys_prediction", "buys_probability_no", "buys_probability_yes", "price_value"],
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_every_kind_of_answer_is_logged_as_it_was_given(tmp_path, kind):
+    """Class and scores are those that the HTTP answer tells of the row."""
+    log = PredictionLog(tmp_path, LogSettings())
+    _, metadata, answers = watch(tmp_path, kind, {"a": rows_of(20, 1), "b": rows_of(1, 2)}, log=log)
+    found = log_table(tmp_path, mixed_model(kind)[1])
+    assert found.column_names[len(COLUMNS) :] == [
+        *OWN[kind], "request_id", "row", "time", "model", "version", "sha256",
+    ]  # fmt: skip
+    read = outcome_reader(metadata.signature)
+    rows = {("a", row): values for row, values in enumerate(answers[0])} | {("b", 0): answers[1][0]}
+    assert len(rows) == len(found)
+    for line in found.to_pylist():
+        told = msgspec.to_builtins(read(rows[line["request_id"], line["row"]]))
+        flat = [value for part in told.get("targets", {"": told}).values() for value in spread(part)]
+        assert [line[name] for name in OWN[kind]] == flat
+
+
+def spread(outcome):
+    """Class, label and scores of an outcome, in the log's order."""
+    yield from (outcome[name] for name in ("label", "prediction") if name in outcome)
+    for name in ("probabilities", "scores", "value"):
+        scores = outcome.get(name, [])
+        yield from scores.values() if isinstance(scores, dict) else scores if isinstance(scores, list) else [scores]
+
+
+@pytest.mark.parametrize("place", [-1.0, 2.0, 0.5])
+def test_a_class_that_there_is_not_is_null(tmp_path, place):
+    """A graph that gives the class itself may give anything; the log goes on."""
+    _, sha256, metadata = mixed_model("given")
+    monitor = DriftMonitor(tmp_path / "counts", PredictionLog(tmp_path, LogSettings()))
+    feed = monitor.open(Entry(version="1", sha256=sha256), "m", metadata, SETTINGS)
+    numbers, texts = packed(metadata.signature, rows_of(2))
+    answers = np.array([[place, 1, 2], [1, 3, 4]], np.float32)
+    feed.put(numbers, answers, [SimpleNamespace(origin=name) for name in "ab"], texts)
+    monitor.stop()
+    assert log_table(tmp_path, sha256).select(OWN["given"]).to_pylist() == [
+        {"label": None, "prediction": None, "score_7": 1.0, "score_9": 2.0},
+        {"label": "9", "prediction": 9, "score_7": 3.0, "score_9": 4.0},
+    ]
+
+
+SENT = [*rows_of(30, 1, CITIES), [33.25, 'Zürich, "Nord"', 7, True, "a,b\nc"]]
+
+
+def exported(folder, kind, suffix, truth, **wanted):
+    """The file that `export` makes of `SENT`, read by pandas; its columns."""
+    watch(folder, kind, {"a": SENT}, "float64", PredictionLog(folder, LogSettings()))
+    observe(folder)
+    out = folder / f"rows.{suffix}"
+    export(folder / "predictions", Wanted("m", **wanted), out, lambda _, rows: [truth(row) for row in rows])
+    return pd.read_parquet(out) if suffix == "parquet" else pd.read_csv(out, keep_default_na=False, na_values=["-"])
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_an_export_gives_back_what_was_sent(tmp_path, suffix):
+    """Every value of its kind; and for a number, the number that came true."""
+    found = exported(tmp_path, "value", suffix, lambda row: row + 0.25)
+    columns = [column.name for column in COLUMNS]
+    assert found[columns].to_numpy().tolist() == SENT
+    assert [found[name].dtype.kind for name in ("age", "visits", "member")] == ["f", "i", "b"]
+    assert found["label"].tolist() == [row + 0.25 for row in range(len(SENT))]
+
+
+def test_only_numbers_are_true_of_a_number(tmp_path):
+    """What is no number is no label; a whole one is."""
+    found = exported(tmp_path, "value", "parquet", [3, True, "4", None, *[0.5] * 30].__getitem__)
+    assert [None if math.isnan(label) else label for label in found["label"][:5]] == [3.0, None, None, None, 0.5]
+
+
+def test_the_label_of_several_targets_is_the_first_ones(tmp_path):
+    """A class as `predict` gives it; the other target has none."""
+    found = exported(tmp_path, "class first", "parquet", lambda row: "y" if row % 2 else None, labelled_only=True)
+    assert found["label"].tolist() == ["y"] * 15
+    assert found["age"].tolist() == [row[0] for row in SENT[1::2]]
+    assert not {"price_value", "buys_label"} & set(found.columns)
+
+
+def test_tables_are_not_mixed_with_matrices(tmp_path):
+    """Although their columns are called the same, and are of equal kinds: flags of one are numbers of the other."""
+    log = PredictionLog(tmp_path, LogSettings())
+    numbers = tuple(column for column in COLUMNS if column.kind != "string")
+    of = msgspec.structs.replace(mixed_model("value")[2].signature, columns=numbers, text_input="")
+    for version, form in (("1", "table"), ("2", "matrix")):
+        signature = msgspec.structs.replace(of, form=form)
+        feed = log.open(Entry(version=version, sha256=version * 64), "m", signature)
+        feed.append(np.ones((1, 3), np.float32), np.ones((1, 1), np.float32), ["z"])
+    log.close()
+    observe(tmp_path)
+    with pytest.raises(WantedError, match="differ in columns or classes: choose one"):
+        export(tmp_path / "predictions", Wanted("m"), tmp_path / "x.csv", lambda ids, _: [None] * len(ids))

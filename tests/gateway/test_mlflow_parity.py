@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import serving, wait_until
-from scoring_corpus import CORPUS, NAMED, ROWS
+from scoring_corpus import CORPUS, JSON, NAMED, ROWS
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -207,6 +208,66 @@ def test_no_answer_is_a_servers_error(classifier):
         assert status in {200, 400, 415}
         assert headers["x-request-id"]
         assert ("x-model-version" in headers) is (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("POST", "/invocations/other", {}, 404, "RESOURCE_DOES_NOT_EXIST"),
+        ("POST", "/invocations/cells/1", {}, 404, "RESOURCE_DOES_NOT_EXIST"),
+        ("GET", "/invocations", {}, 405, "BAD_REQUEST"),
+        ("POST", "/invocations", {"X-Deadline-Ms": "0.000001"}, 504, "DEADLINE_EXCEEDED"),
+        ("POST", "/invocations", {"X-Deadline-Ms": "soon"}, 400, "BAD_REQUEST"),
+        ("POST", "/invocations", {"X-Request-Id": "no spaces"}, 400, "BAD_REQUEST"),
+        ("POST", "/invocations", {"Content-Encoding": "br"}, 415, None),
+    ],
+)
+def test_every_error_of_the_path_has_mlflows_shape(classifier, method, path, headers, status, code):
+    """Also those of HTTP, which come from elsewhere."""
+    body = CORPUS["split"][1]
+    found = classifier.hotgate.request(method, path, body, {"Content-Type": JSON, "X-Request-Id": "id-1", **headers})
+    assert found[0] == status
+    assert (found[1]["x-request-id"] == "id-1") is ("X-Request-Id" not in headers)
+    if code is None:
+        assert found[1]["content-type"] == "text/plain; charset=utf-8"
+    else:
+        error = json.loads(found[2])
+        assert error.keys() == {"error_code", "message"}
+        assert error["error_code"] == code
+
+
+def test_the_path_may_name_the_model(classifier):
+    """The same answer as the default one's."""
+    content_type, body = CORPUS["split"]
+    found = [
+        classifier.hotgate.request("POST", path, body, {"Content-Type": content_type, "X-Request-Id": "id-1"})
+        for path in ("/invocations", "/invocations/cells")
+    ]
+    assert found[0][2] == found[1][2] == b'{"predictions":[1,0]}'
+    assert found[0][1]["x-model-name"] == found[1][1]["x-model-name"] == "cells"
+
+
+@pytest.mark.parametrize("name", ["split", "csv"])
+def test_a_compressed_request_is_scored(classifier, name):
+    """As on every scoring route; MLflow's server does not inflate."""
+    content_type, body = CORPUS[name]
+    headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+    found = classifier.hotgate.request("POST", "/invocations", gzip.compress(body), headers)
+    assert (found[0], found[2]) == (200, b'{"predictions":[1,0]}')
+
+
+def test_the_schema_describes_both_media_types(classifier):
+    """A body of JSON by its shapes, one of CSV as a string."""
+    schema = json.loads(classifier.hotgate.request("GET", "/schema")[2])
+    for path in ("/invocations", "/invocations/{model}"):
+        posted = schema["paths"][path]["post"]
+        content = posted["requestBody"]["content"]
+        assert content.keys() == {"application/json", "text/csv"}
+        assert "MlflowRequest" in json.dumps(content["application/json"])
+        assert content["text/csv"]["schema"]["type"] == "string"
+        assert set(posted["responses"]) == {"200", "400", "404", "413", "415", "422", "503", "504"}
+    shapes = schema["components"]["schemas"]["MlflowRequest"]["properties"]
+    assert set(shapes) == {"dataframe_split", "dataframe_records", "instances", "inputs", "params"}
 
 
 @pytest.mark.parametrize("path", ["/ping", "/version"])

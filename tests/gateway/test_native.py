@@ -37,6 +37,7 @@ class Models:
 
     def __init__(self, **more):
         metadata = SimpleNamespace(signature=signature(**more))
+        self.tables = frozenset({None} if metadata.signature.form == "table" else ())
         self.rows = []
         self.model = SimpleNamespace(engine=SimpleNamespace(metadata=metadata), batcher=self)
 

@@ -24,8 +24,9 @@ from gateway.observe.intake import Intake
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.predlog import PredictionKeeper
 from gateway.observe.process import Observer
-from gateway.observe.segments import ColumnNames, Segment, names_of, read
+from gateway.observe.segments import Segment, read
 from gateway.observe.settings import MonitorSettings
+from gateway.observe.tables import ColumnNames, TargetNames, names_of
 from gateway.predictionlog import PredictionLog
 from gateway.settings import LogSettings
 from gateway.store import Entry
@@ -155,8 +156,8 @@ def test_a_column_of_the_model_keeps_its_name(tmp_path, clock):
     """The log's own give way, also to each other."""
     of = signature(["time", "label", "label_", "probability_no"], labels=("no", "no"))
     assert names_of(of) == ColumnNames(
-        "label__", "prediction", "request_id", "row", "time_", "model", "version", "sha256",
-        ("probability_no_", "probability_no__"),
+        "label__", "request_id", "row", "time_", "model", "version", "sha256",
+        (TargetNames("label__", "prediction", ("probability_no_", "probability_no__")),),
     )  # fmt: skip
     leave(tmp_path, clock, ["one"], of=of)
     Observing(tmp_path, clock).look()

@@ -440,12 +440,14 @@ def _ready_workers(server):
     [
         (["--model", "cancer"], "--model takes NAME=FILE"),
         (["--model", "cancer=nowhere.onnx"], "nowhere.onnx"),
-        (["--model", "cancer=/dev/null"], "not an ONNX"),
+        (["--model", "cancer=/dev/null"], "not a regular file"),
+        (["--model", "cancer=noise.onnx"], "noise.onnx is not served: not an ONNX file"),
         (["--port", "0"], "--port"),
     ],
 )
 def test_wrong_arguments_end_with_the_cure(tmp_path, arguments, message):
     """Exit code 2 and a sentence, no stack trace."""
+    (tmp_path / "noise.onnx").write_bytes(b"\xff")
     with serving(tmp_path, *arguments, ready=None) as server:
         assert server.process.wait(20) == 2
         assert message in server.text()

@@ -23,8 +23,8 @@ from gateway.store import Cause, Entry, ModelRoles, ModelStore
 from gateway.verdicts import judge_past
 from hotgate import main
 from monitoring import RowCounter, build_reference
-from monitoring.performance.estimate import count_scores, estimate, learn_worth
-from monitoring.performance.measure import measure
+from monitoring.performance.estimate import count_scores, estimate, learn_worth, no_estimate
+from monitoring.performance.measure import measure, measure_numbers
 
 RNG = np.random.default_rng(0)
 NAMES = ["calm", "<moved>"]
@@ -230,6 +230,47 @@ def test_performance_in_the_terminal_and_as_json_is_the_same(home):
         (cells,) = [line.split("│") for line in lines if line.startswith(f"│ {name} ")]
         assert cells[3].strip() == f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
     assert "concept drift: no; 25.0% of the newest labels are errors" in lines
+
+
+def told_of_numbers(realised, n):
+    """A report on a model of numbers."""
+    horizons = [
+        Horizon(horizon_s=horizon, since=None, realised=realised, estimated=no_estimate(n))
+        for horizon in (3600, 86_400, 604_800)
+    ]
+    return PerformanceReport(
+        model="cancer", version="2", sha256="2" * 64, judged="number", labels=[], horizons=horizons,
+        first=None, concept_drift=None, error_rate=None, changes=[],
+    )  # fmt: skip
+
+
+def test_of_numbers_errors_are_told_and_nothing_that_they_never_have(home):
+    """On the page and in the terminal; no confusion, no curve, no estimate."""
+    realised = measure_numbers(np.zeros(400), RNG.normal(2.0, 1.0, 400))
+    tell(home, told_of_numbers(realised, 900))
+    page, lines = read(home), run("cancer").output.splitlines()
+    for name, figure in (
+        ("mean absolute error", realised.mean_absolute_error), ("bias", realised.bias),
+        ("root mean squared error", realised.root_mean_squared_error),
+    ):  # fmt: skip
+        assert page.row(name.capitalize())[:3] == [interval(figure)] * 3
+        (cells,) = [line.split("│") for line in lines if line.startswith(f"│ {name} ")]
+        assert cells[3].strip() == f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    assert f"Mean absolute error, last hour{realised.mean_absolute_error.value:.3f}" in page.text
+    assert page.row("Scored rows")[:3] == ["900"] * 3
+    assert "concept drift: not looked for: numbers are never quite right" in lines
+    for text in (page.text.lower(), "\n".join(lines).lower()):
+        assert not {word for word in ("confusion", "calibration", "log loss", "estimate") if word in text}
+
+
+def test_before_labels_come_nothing_is_expected_of_numbers(home):
+    """It is said how to send labels."""
+    tell(home, told_of_numbers(measure_numbers(np.zeros(0), np.zeros(0)), 900))
+    page, said = read(home), run("cancer").output
+    for text in (page.text, said):
+        assert "o labels yet: POST /feedback" in text
+        assert "expect" not in text
+    assert page.row("Scored rows") == ["900"] * 3
 
 
 def test_before_labels_come_there_are_estimates_and_it_is_said_how_to_send_labels(home):

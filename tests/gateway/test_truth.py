@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from truth_world import VERSION, World
 
 from gateway.observe.labels import labels_for
+from gateway.observe.scored import Version
 from gateway.observe.truth import WAIT_S
-from gateway.observe.truth_store import SEGMENT_ROWS, TruthStore, Version, keys_of
+from gateway.observe.truth_store import SEGMENT_ROWS, TruthStore, keys_of
 from gateway.predictions import is_sampled
 from gateway.spool import Spool
 
@@ -225,7 +226,7 @@ def test_what_is_found_does_not_depend_on_how_predictions_were_put_together(tmp_
         if data.draw(st.booleans()):
             world.restart()
     world.tell(*((name, 1) for name in ids))
-    found = world.truth.store.ask("SELECT request_id, probabilities FROM labels WHERE state = 'joined'")
+    found = world.truth.store.ask("SELECT request_id, answer FROM labels WHERE state = 'joined'")
     assert {name: np.frombuffer(p, "<f4")[1] for name, p in found} == dict(zip(ids, chance, strict=True))
     assert world.truth.store.scores(1, 0)[:, 0].sum(axis=1).tolist() == [40, 40]
     world.truth.close()

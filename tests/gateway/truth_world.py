@@ -8,8 +8,8 @@ import numpy as np
 
 from gateway.feedback import FeedbackLog, Given
 from gateway.observe.error_streams import ErrorStreams
+from gateway.observe.scored import Scored, Version
 from gateway.observe.truth import Truth
-from gateway.observe.truth_store import Scored, Version
 
 NOW = 1_800_000_000.0
 CLASSES = (0, 1)

@@ -11,7 +11,7 @@ from gateway.observe.report.past import alerts, versions
 from gateway.observe.report.performance import performance
 from gateway.observe.report.style import STYLE
 from gateway.observe.report.tables import table
-from gateway.observe.texts import last, number, severity, share, signed, time_of, told, worst_first, zone
+from gateway.observe.texts import figures_of, last, number, severity, share, signed, time_of, told, worst_first, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def _cards(history: History) -> Iterator[tuple[str, str, str, str]]:
         f"{drifted} of {len(report.columns)} columns drift",
     )  # fmt: skip
     if known is not None:
-        yield _accuracy(known, history.horizon_s)
+        yield _first_figure(known, history.horizon_s)
         concept = {True: ("yes", "critical"), False: ("no", "good"), None: ("cannot say", "")}[known.concept_drift]
         rate = "" if known.error_rate is None else f"{share(known.error_rate)} errors now"
         yield "Concept drift", *concept, rate
@@ -64,14 +64,17 @@ def _cards(history: History) -> Iterator[tuple[str, str, str, str]]:
     yield "Alerts", f"{firing} firing", "critical" if firing else "good", f"{len(history.alerts)} in this time"
 
 
-def _accuracy(known: PerformanceReport, horizon_s: float) -> tuple[str, str, str, str]:
+def _first_figure(known: PerformanceReport, horizon_s: float) -> tuple[str, str, str, str]:
+    """Accuracy, by labels or else estimated; of numbers the mean absolute error."""
     horizon = asked(known, horizon_s)
-    realised = horizon.realised.accuracy
-    if realised.value is not None:
-        value, interval = told(realised)
-        return f"Accuracy, {last(horizon)}", value, "", f"{interval}, {horizon.realised.n:,} labels"
-    value, interval = told(horizon.estimated.accuracy)
-    return f"Accuracy, {last(horizon)}", value, "", f"{interval}, estimated"
+    field, name = next(iter(figures_of(known).items()))
+    head = f"{name.capitalize()}, {last(horizon)}"
+    realised = getattr(horizon.realised, field)
+    if realised.value is None and known.judged == "probabilities":
+        value, interval = told(horizon.estimated.accuracy)
+        return head, value, "", f"{interval}, estimated"
+    value, beside = told(realised)
+    return head, value, "", f"{beside}, {horizon.realised.n:,} labels" if realised.value is not None else beside
 
 
 def _card(name: str, value: str, colour: str, beside: str) -> str:

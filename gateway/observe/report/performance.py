@@ -15,6 +15,7 @@ from gateway.observe.texts import (
     NOTHING,
     clock,
     concept,
+    figures_of,
     last,
     number,
     rows_of,
@@ -42,13 +43,7 @@ def performance(history: History) -> str:
     if report is None:
         return f"<p>{escape(_capital(NOTHING))}.</p>{_feedback(history.feedback)}"
     labelled = any(horizon.realised.n for horizon in report.horizons)
-    head = (
-        f"As of {time_of(history.performance_at)}, with 95 % intervals. Figures are of rows whose label has come;"
-        " estimates are of all rows, from their scores alone, and hold if nothing but the data has changed."
-        if labelled
-        else f"{_capital(NO_LABELS)}. Until then, what scores let expect, as of"
-        f" {time_of(history.performance_at)}, with 95 % intervals."
-    )
+    head = _head(report, f"as of {time_of(history.performance_at)}", labelled=labelled)
     horizon = asked(report, history.horizon_s)
     return (
         f"<p>{head}</p>{_figures(report, labelled=labelled)}"
@@ -56,6 +51,19 @@ def performance(history: History) -> str:
         f"<h3>Concept drift</h3><p>{escape(_capital(concept(report)))}.</p>"
         f"{_changes(report.changes)}{_feedback(history.feedback)}"
     )
+
+
+def _head(report: PerformanceReport, at: str, *, labelled: bool) -> str:
+    estimated = report.judged == "probabilities"
+    if not labelled:
+        until = f"Until then, what scores let expect, {at}, with 95 % intervals" if estimated else _capital(at)
+        return f"{_capital(NO_LABELS)}. {until}."
+    estimates = (
+        "; estimates are of all rows, from their scores alone, and hold if nothing but the data has changed"
+        if estimated
+        else ""
+    )
+    return f"{_capital(at)}, with 95 % intervals. Figures are of rows whose label has come{estimates}."
 
 
 def _feedback(counts: dict[str, int]) -> str:
@@ -71,12 +79,13 @@ def _figures(report: PerformanceReport, *, labelled: bool) -> str:
         realised = [*(horizon.realised for horizon in report.horizons), report.first]
         columns.append("First labels")
         rows.append(_row("Labelled rows", (_count(found) for found in realised)))
-        for field, name in FIGURES.items():
+        for field, name in figures_of(report).items():
             rows.append(_row(_capital(name), (_cell(found, field) for found in realised)))
-        rows.append(_row("Calibration error by chance", map(_by_chance, realised)))
+        if report.judged == "probabilities":
+            rows.append(_row("Calibration error by chance", map(_by_chance, realised)))
     blank = "<td></td>" if labelled else ""
     rows.append(_row("Scored rows", (f"<td>{found.n:,}</td>" for found in estimated), blank))
-    for field in ESTIMATES:
+    for field in ESTIMATES if report.judged == "probabilities" else ():
         cells = (figure_cell(getattr(found, field)) for found in estimated)
         rows.append(_row(f"{_capital(FIGURES[field])}, estimated", cells, blank))
     return table(("Figure", *columns), rows)
@@ -103,7 +112,9 @@ def _cell(found: Measured | None, field: str) -> str:
 
 
 def _by_labels(report: PerformanceReport, horizon: Horizon) -> str:
-    """Calibration and confusion, over one horizon."""
+    """Calibration and confusion, over one horizon; numbers have neither."""
+    if report.judged == "number":
+        return ""
     found = horizon.realised
     words = f"{last(horizon)}, {rows_of(found, 'labels')}"
     return (

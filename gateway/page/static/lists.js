@@ -5,6 +5,9 @@ import { byId, clock, count, el, fillTable, number } from "./dom.js";
 const MEASURES = {
   accuracy: "accuracy", roc_auc: "ROC AUC", log_loss: "log loss", brier: "Brier score", calibration_error: "calibration error",
 };
+// Those of numbers, and all that a class without probabilities has.
+const ERRORS = { mean_absolute_error: "mean absolute error", root_mean_squared_error: "root mean squared error", bias: "bias" };
+const MEASURES_OF = { probabilities: MEASURES, class: { accuracy: MEASURES.accuracy }, number: ERRORS };
 const ENOUGH = 100; // labels, for the shortest horizon that is worth showing
 
 function over(alerts) {
@@ -51,7 +54,7 @@ function performanceOf(report) {
   const horizons = [...report.horizons].sort((a, b) => a.horizon_s - b.horizon_s);
   const horizon = horizons.find((found) => found.realised.n >= ENOUGH) ?? horizons.at(-1);
   if (!horizon) return [];
-  const rows = Object.entries(MEASURES).map(([measure, label]) => {
+  const rows = Object.entries(MEASURES_OF[report.judged] ?? MEASURES).map(([measure, label]) => {
     const [value, interval] = inWords(measure, horizon.realised[measure]);
     return [[label, "text"], value, value === "–" ? [interval, "long"] : interval, inWords(measure, horizon.estimated?.[measure])[0]];
   });

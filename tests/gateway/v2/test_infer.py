@@ -35,12 +35,6 @@ def truth(linear, cancer):
     return linear.estimator.predict_proba(cancer[0][:5]), linear.estimator.predict(cancer[0][:5])
 
 
-def tensor_of(kind, rows, *, binary=True):
-    found = kind.InferInput("X", list(rows.shape), "FP32")
-    found.set_data_from_numpy(rows, binary_data=binary)
-    return [found]
-
-
 def columns_of(names, rows, dtype, datatype, *, binary=True):
     found = []
     for place, name in enumerate(names):
@@ -162,6 +156,16 @@ def test_an_answer_is_stamped(served, rows, input_name):
     assert "content-encoding" not in answer.headers  # httpx takes several codings without being told to
 
 
+def test_an_answer_with_bytes_says_where_they_begin(served, rows, input_name):
+    """By the length of its JSON, and is of no JSON type."""
+    answer = post(served, body_of(input_name, rows, parameters={"binary_data_output": True}))
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["inference-header-content-length"])
+    assert sum(one["parameters"]["binary_data_size"] for one in json.loads(answer.content[:length])["outputs"]) == (
+        len(answer.content) - length
+    )
+
+
 @pytest.mark.parametrize(
     ("body_id", "header", "expected"),
     [("b-1", None, "b-1"), ("b-1", "h-1", "h-1"), (None, "h-1", "h-1"), ("no spaces", None, None), ("", None, None)],
@@ -201,8 +205,7 @@ def test_an_answer_is_compressed_where_one_coding_is_named(served, rows, input_n
 
 def test_no_rows_have_no_predictions(served, input_name):
     """As in the native protocol."""
-    answer = post(served, body_of(input_name, np.zeros((0, 30), dtype=np.float32)) | {"inputs": [
-        {"name": input_name, "shape": [0, 30], "datatype": "FP32", "data": []}]})  # fmt: skip
+    answer = post(served, body_of(input_name, np.zeros((0, 30), dtype=np.float32)))
     assert [(one["shape"], one["data"]) for one in answer.json()["outputs"]] == [([0], []), ([0, 2], [])]
 
 

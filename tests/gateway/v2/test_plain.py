@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from gateway.errors import Refused
 from gateway.settings import GatewaySettings
 from gateway.store import Entry, ModelRoles
+from gateway.v2.repository import _admit
 
 TOKEN = "a-token-of-the-administrator"
 
@@ -104,7 +106,7 @@ def test_counts_are_of_rows_and_runs(client, linear):
         assert stats[part]["count"] == after["execution_count"]
         assert stats[part]["ns"] > old[part]["ns"]
     everything = client.get_inference_statistics()["model_stats"]
-    assert [(one["name"], one["version"]) for one in everything] == [("cancer", "7"), ("trees", "2")]
+    assert [(one["name"], one["version"]) for one in everything] == [("cancer", "7"), ("trees", "2"), ("tumors", "1")]
 
 
 def test_the_index_lists_every_model(client):
@@ -112,6 +114,7 @@ def test_the_index_lists_every_model(client):
     assert client.get_model_repository_index() == [
         {"name": "cancer", "version": "7", "state": "READY", "reason": ""},
         {"name": "trees", "version": "2", "state": "READY", "reason": ""},
+        {"name": "tumors", "version": "1", "state": "READY", "reason": ""},
     ]
 
 
@@ -143,27 +146,40 @@ def test_nobody_administers_without_the_token(served, what, token):
     assert error.startswith("explicit model load / unload is not allowed")
 
 
-def test_loading_looks_at_the_store(client, served, store):
-    """A version that cannot be loaded is told with its reason, and is loaded once it can be."""
+@pytest.mark.parametrize("given", [None, "Bearer ", "Bearer None"])
+def test_without_a_token_in_the_settings_nobody_may(given):
+    """And the error says what to set."""
+    with pytest.raises(Refused, match=r"set \[gateway\] admin_token") as caught:
+        _admit(None, given)
+    assert caught.value.status == 403
+
+
+def test_loading_looks_at_the_store(client, served, store, forest):
+    """A version that cannot be loaded is told with its reason, and tried again with no change of the store."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     client.load_model("cancer", headers=headers)
     manifest = store.read()
+    found = store.object_path(manifest.models["trees"].champion.sha256)
+    found.unlink()
+    found.write_bytes(b"other bytes")
     with store.writer() as writer:
-        broken = Entry(version="9", sha256=writer.put(b"no model"))
+        broken = Entry(version="9", sha256=manifest.models["trees"].champion.sha256)
         writer.publish({**manifest.models, "cancer": ModelRoles(champion=broken)})
-        store.object_path(broken.sha256).write_bytes(b"other bytes")
     status, error = administer(served, "cancer/load")
     assert status == 400
     assert error.startswith("failed to load 'cancer', version 9 cannot be loaded: ")
-    status, found = index(served, b"")
-    assert found[0] == {"name": "cancer", "version": "7", "state": "READY", "reason": ""}
-    assert (found[1]["version"], found[1]["state"]) == ("9", "UNAVAILABLE")
-    assert "version 9 cannot be loaded" in found[1]["reason"]
-    assert [one["name"] for one in index(served, b'{"ready": true}')[1]] == ["cancer", "trees"]
+    status, listed = index(served, b"")
+    assert listed[0] == {"name": "cancer", "version": "7", "state": "READY", "reason": ""}
+    assert (listed[1]["version"], listed[1]["state"]) == ("9", "UNAVAILABLE")
+    assert "version 9 cannot be loaded" in listed[1]["reason"]
+    assert [one["name"] for one in index(served, b'{"ready": true}')[1]] == ["cancer", "trees", "tumors"]
+    found.write_bytes(forest.file.data)
+    assert administer(served, "cancer/load") == (200, "")
+    assert get(served, "/v2/models/cancer/versions/9/ready")[0] == 200
     with store.writer() as writer:
         writer.publish(manifest.models)
     assert administer(served, "cancer/load") == (200, "")
-    assert [one["state"] for one in index(served, b"")[1]] == ["READY", "READY"]
+    assert [one["state"] for one in index(served, b"")[1]] == ["READY"] * 3
 
 
 def test_what_cannot_be_loaded_or_unloaded_says_what_can_be_done(served):

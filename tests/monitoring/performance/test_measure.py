@@ -18,7 +18,7 @@ import monitoring.performance
 from monitoring.performance.auc import auc_interval, roc_auc
 from monitoring.performance.calibration import calibration_error, reliability
 from monitoring.performance.figure import mean_figure
-from monitoring.performance.measure import measure
+from monitoring.performance.measure import measure, measure_classes, measure_numbers
 from monitoring.performance.proportion import wilson
 
 
@@ -137,3 +137,58 @@ def test_a_model_that_is_sure_and_wrong_has_a_finite_log_loss():
     truth = np.array([1, *[0] * 39])
     found = measure(truth, p).log_loss.value
     assert found == pytest.approx(metrics.log_loss(truth, p, labels=[0, 1]), rel=1e-3)
+
+
+def test_figures_of_numbers_are_scikit_learns():
+    """And classes have none."""
+    rng = np.random.default_rng(3)
+    truth = rng.normal(100, 20, 500)
+    predicted = (truth * 1.1 + rng.normal(size=500)).astype(np.float32)
+    found = measure_numbers(truth, predicted)
+    assert found.n == 500
+    assert found.mean_absolute_error.value == pytest.approx(metrics.mean_absolute_error(truth, predicted))
+    assert found.root_mean_squared_error.value == pytest.approx(metrics.root_mean_squared_error(truth, predicted))
+    assert found.bias.value == pytest.approx(np.mean(predicted - truth))
+    assert {found.accuracy.reason, found.roc_auc.reason, found.brier.reason} == {"the model predicts numbers"}
+    assert measure(*drawn(100)).bias.reason == "the model predicts classes"
+
+
+@pytest.mark.parametrize("field", ["mean_absolute_error", "root_mean_squared_error", "bias"])
+def test_intervals_of_numbers_hold_the_truth_that_rows_were_drawn_from(field):
+    """In about 95 of 100 draws, with a bias of 0.5 and a spread of 2."""
+    expected = {
+        "mean_absolute_error": stats.foldnorm.mean(0.25, scale=2.0),
+        "root_mean_squared_error": np.hypot(2.0, 0.5),
+        "bias": 0.5,
+    }[field]
+    rng = np.random.default_rng(1)
+    figures = [getattr(measure_numbers(np.zeros(200), rng.normal(0.5, 2.0, 200)), field) for _ in range(1000)]
+    held = sum(figure.low <= expected <= figure.high for figure in figures)
+    assert 930 <= held <= 975
+
+
+def test_a_few_numbers_say_nothing():
+    """Not even one whose errors are all alike, for want of rows; enough of these have no spread."""
+    assert measure_numbers(np.zeros(29), np.ones(29)).bias.reason == "29 labels, 30 are needed"
+    assert measure_numbers(np.zeros(0), np.zeros(0)).n == 0
+    alike = measure_numbers(np.zeros(30), np.ones(30)).root_mean_squared_error
+    assert (alike.value, alike.low, alike.high) == (1.0, 1.0, 1.0)
+
+
+def test_an_interval_of_squares_is_cut_at_zero():
+    """One row has all of the error."""
+    errors = np.zeros(30)
+    errors[0] = 1e6
+    found = measure_numbers(np.zeros(30), errors).root_mean_squared_error
+    assert found.low == 0.0 < found.value < found.high
+
+
+def test_classes_without_probabilities_have_accuracy_and_confusion_only():
+    """The figures that a measure of the same classes' probabilities has; the others say why not."""
+    truth, p = drawn(300, 3)
+    found, whole = measure_classes(truth, p.argmax(axis=1), 3), measure(truth, p)
+    assert (found.n, found.accuracy, found.confusion) == (whole.n, whole.accuracy, whole.confusion)
+    assert (found.calibration_by_chance, found.reliability) == (None, [])
+    for figure in (found.roc_auc, found.log_loss, found.brier, found.calibration_error):
+        assert (figure.value, figure.reason) == (None, "the class does not follow from probabilities")
+    assert measure_classes(truth[:5], truth[:5], 3).accuracy.reason == "5 labels, 30 are needed"
