@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from converters.cures import CONVERTERS, options_of, register_booster
+from converters.cures import converters_of, options_of, register_booster
 from converters.errors import ConversionError
 from converters.graph import check_graph, serialize
 from converters.rewriting import PICK, Inputs, inner, last_of, rewrite
@@ -140,7 +140,7 @@ def _converted(estimator: Any, oracle: Oracle, inputs: list[tuple[str, Any]], na
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of names and zipmap: what counts is the certificate
-            custom = {**CONVERTERS, **PICK}
+            custom = converters_of(inner(estimator)) | PICK
             model: onnx.ModelProto = skl2onnx.convert_sklearn(
                 estimator,
                 name="hotgate",
