@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
     from gateway.reply import Answer
 
-__all__ = ["REQUEST_ID", "Admission"]
+__all__ = ["DEADLINE", "REQUEST_ID", "Admission"]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 """What a caller may call a request."""
-_NUMBER = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+DEADLINE = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+"""Milliseconds that a caller may give; 0 is refused."""
 
 _arrival: ContextVar[float] = ContextVar("hotgate_arrival")
 
@@ -75,7 +76,7 @@ class Admission:
         """
         if given is None:
             return arrived + self._default_s
-        if _NUMBER.fullmatch(given) and float(given) > 0:
+        if DEADLINE.fullmatch(given) and float(given) > 0:
             return arrived + float(given) / 1e3
         raise BadRequest(f"X-Deadline-Ms must be a positive number of milliseconds, not {given[:40]!r}")
 

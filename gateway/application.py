@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from litestar import Litestar
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.core import MsgspecDIPlugin
 
 from gateway.bodies import EMPTY
@@ -22,6 +21,7 @@ from gateway.garbage import calm_garbage_collection
 from gateway.granian_hooks import HookError
 from gateway.lifespan import LifespanTask
 from gateway.mlflow_routes import mlflow_probes, mlflow_routes
+from gateway.openapi import ClosedStructs, TrueJson
 from gateway.page.routes import page_routes
 from gateway.page.sampler import Sampler
 from gateway.page.streams import Streams
@@ -76,7 +76,7 @@ class Gateway(Litestar):
             },
             request_max_body_size=self._max_body,
             openapi_config=OpenAPIConfig(
-                title="hotgate", version="1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]
+                title="hotgate", version="1", path="/schema", render_plugins=[TrueJson(path=["/", "/openapi.json"])]
             ),
             logging_config=None,
         )
@@ -90,7 +90,7 @@ class Gateway(Litestar):
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         """Leave out those for pydantic and attrs, which Litestar else imports wherever they are installed."""
-        return [*plugins, MsgspecDIPlugin()]
+        return [*plugins, ClosedStructs(), MsgspecDIPlugin()]
 
     def _registered(self, marked: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
         """The marked handlers as Litestar holds them: with every layer resolved that stands around them."""
@@ -216,7 +216,10 @@ class Gateway(Litestar):
         detail = error.detail or "no detail"
         if isinstance(error, ValidationException) and handler is not None and EMPTY in handler.opt:
             detail = handler.opt[EMPTY]
-        return self._on_error(request, Refused(error.status_code, detail))
+        reply = self._on_error(request, Refused(error.status_code, detail))
+        if error.headers and "allow" in error.headers:  # a 405 must say which methods there are
+            reply.fields.append(("allow", error.headers["allow"]))
+        return reply
 
     def _wire(self, path: str) -> Wire:
         """The protocol that a path is of; of more than one that the longest prefix names."""

@@ -92,7 +92,7 @@ class Batcher:
         self._observer = observer
         self._executor = executor
         self._turns = turns
-        packer = packer_of(engine.metadata)
+        packer = packer_of(engine.metadata, limits.max_text_chars)
         self._pack, self._check = packer.pack, packer.check
         self._signature = engine.metadata.signature
         self._max_rows = limits.max_batch_rows

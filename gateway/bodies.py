@@ -101,6 +101,11 @@ class _Documented(MsgspecDTO[T], Generic[T]):
         return schema_creator.for_field_definition(FieldDefinition.from_annotation(cls.kind))
 
 
+def documented(kind: Any) -> type[_Documented[Any]]:
+    """A DTO for OpenAPI: the handler reads the body itself, and has `data` with None for a default."""
+    return type(f"Documented{getattr(kind, '__name__', 'Body')}", (_Documented,), {"kind": kind})
+
+
 def marked(
     route: ExpressRoute, kind: Any, *, alike: tuple[str, ...] = (), binary: tuple[str, ...] = ()
 ) -> dict[str, Any]:
@@ -126,11 +131,10 @@ def marked(
                     schema = Schema(content_media_type="application/octet-stream")
                     content.update({name: OpenAPIMediaType(schema=schema) for name in binary})
 
-    name = getattr(kind, "__name__", "Body")
     return {
         "path": route.path,
         "status_code": 200,
-        "dto": type(f"Documented{name}", (_Documented,), {"kind": kind}),
+        "dto": documented(kind),
         "return_dto": None,
         "opt": {EXPRESS: route},
         "operation_class": Documenting,

@@ -34,7 +34,7 @@ class MlflowRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Rows by name, or in the model's order."""
     inputs: dict[str, list[Value]] | list[dict[str, Value] | list[Value]] | UnsetType = UNSET
     """Columns by name, or rows."""
-    params: dict[str, Any] | UnsetType = UNSET
+    params: Any = UNSET
     """Ignored, as MLflow does for a model that declares none."""
 
 

@@ -10,8 +10,9 @@ import msgspec
 from litestar import Request, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
+from gateway.admission import DEADLINE, REQUEST_ID
 from gateway.bodies import answer_by, marked
 from gateway.course import Course, Courses
 from gateway.errors import BadRequest, Problem
@@ -21,9 +22,24 @@ from gateway.histogram import Histogram, histogram_past, histogram_serving
 from gateway.native import NativeWire
 from gateway.performance import Performances, read_performances, select
 from gateway.reply import JSON_HEADER, Reply
-from gateway.schemas import Health, OutcomePrediction, OutcomePredictions, TableRequest
+from gateway.schemas import (
+    Health,
+    OutcomePrediction,
+    OutcomePredictions,
+    Readiness,
+    TableRequest,
+)
 from gateway.scoring import MSGPACK_TYPE, OCTETS_TYPE
-from gateway.verdicts import HORIZON_MAX_S, DriftReport, checked_horizon, judge_past, judge_serving
+from gateway.verdicts import (
+    HORIZON_MAX_S,
+    HORIZON_MIN_S,
+    UNTIL_MAX,
+    DriftReport,
+    checked_horizon,
+    checked_until,
+    judge_past,
+    judge_serving,
+)
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -35,13 +51,33 @@ __all__ = ["STAMPS", "Deadline", "RequestId", "plain_routes", "scoring_routes"]
 RequestId = Annotated[
     str | None,
     HeaderParameter(
-        name="X-Request-Id", description="1 to 128 of [A-Za-z0-9._:-]; made if absent, echoed in any case."
+        name="X-Request-Id",
+        description="1 to 128 of [A-Za-z0-9._:-]; made if absent, echoed in any case.",
+        schema_extra={"pattern": f"^{REQUEST_ID.pattern}$"},
     ),
 ]
 
 Deadline = Annotated[
     str | None,
-    HeaderParameter(name="X-Deadline-Ms", description="Milliseconds from the head within which an answer is wanted."),
+    HeaderParameter(
+        name="X-Deadline-Ms",
+        description="Milliseconds from the head within which an answer is wanted, above 0.",
+        schema_extra={"pattern": f"^(?![0.]+$){DEADLINE.pattern}$"},
+    ),
+]
+
+Horizon = Annotated[
+    float | None,
+    QueryParameter(
+        description="Seconds that are looked at.", schema_extra={"minimum": HORIZON_MIN_S, "maximum": HORIZON_MAX_S}
+    ),
+]
+
+Until = Annotated[
+    float | None,
+    QueryParameter(
+        description="Unix time at which they end; now if absent.", schema_extra={"minimum": 0, "maximum": UNTIL_MAX}
+    ),
 ]
 
 Shape = Annotated[
@@ -62,6 +98,15 @@ _PROBLEMS = {
         Problem, description="Overloaded, not to be had by the deadline, or not loaded yet; Retry-After says more."
     ),
     504: ResponseSpec(Problem, description="The deadline passed before the model could run."),
+}
+_ASKED: dict[str, Any] = {
+    "responses": {
+        400: ResponseSpec(Problem, description="A parameter is missing, or out of its range."),
+        404: ResponseSpec(Problem, description="No such model, version or feature was here."),
+        503: ResponseSpec(Problem, description="The model is not loaded yet; Retry-After says more."),
+    },
+    "raises": [],
+    "tags": ["monitoring"],
 }
 STAMPS = [
     ResponseHeader(name=name, description=text, documentation_only=True)
@@ -127,11 +172,13 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         """200 while the process can answer at all."""
         return Reply(200, [JSON_HEADER], b'{"status":"ok"}')
 
-    @get("/readyz", tags=["operations"], sync_to_thread=False)
-    def readyz() -> Reply[dict[str, str]]:
+    waiting = {503: ResponseSpec(Readiness, description="One is missing, or the worker is draining.")}
+
+    @get("/readyz", tags=["operations"], responses=waiting, sync_to_thread=False)
+    def readyz() -> Reply[Readiness]:
         """200 if every wanted model is loaded and warm in this worker, else 503."""
-        body = {"status": worker.status, "missing": worker.models.missing}
-        return Reply(200 if worker.ready else 503, [JSON_HEADER], encode(body))
+        found = Readiness(status=worker.status, missing=worker.models.missing)
+        return Reply(200 if worker.ready else 503, [JSON_HEADER], encode(found))
 
     @get("/metrics", tags=["operations"], media_type="text/plain")
     async def metrics() -> Reply[str]:
@@ -139,11 +186,11 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
         return Reply(200, [content_type], await worker.render_metrics())
 
-    @get("/monitor/drift", tags=["monitoring"])
+    @get("/monitor/drift", **_ASKED)
     async def drift(
         model: FromQuery[str | None] = None,
         version: FromQuery[str | None] = None,
-        horizon_s: FromQuery[float | None] = None,
+        horizon_s: Horizon = None,
     ) -> Reply[list[DriftReport]]:
         """PSI and KS of every feature and of the score against the training data, over all workers.
 
@@ -152,13 +199,13 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         """
         return Reply(200, [JSON_HEADER], encode(await _reports(worker, model, version, horizon_s)))
 
-    @get("/monitor/histogram", tags=["monitoring"])
+    @get("/monitor/histogram", **_ASKED)
     async def histogram(
         model: FromQuery[str],
         feature: FromQuery[str],
         version: FromQuery[str | None] = None,
-        horizon_s: FromQuery[float | None] = None,
-        until: FromQuery[float | None] = None,
+        horizon_s: Horizon = None,
+        until: Until = None,
     ) -> Reply[Histogram]:
         """One feature, or `score`: shares of the training data beside those of the window, and the verdict.
 
@@ -167,19 +214,19 @@ def plain_routes(worker: Worker) -> list[HTTPRouteHandler]:
         found = await _histogram(worker, model, version, feature, horizon_s=horizon_s, until=until)
         return Reply(200, [JSON_HEADER], encode(found))
 
-    @get("/monitor/course", tags=["monitoring"])
+    @get("/monitor/course", **_ASKED)
     async def course(
-        model: FromQuery[str], version: FromQuery[str | None] = None, horizon_s: FromQuery[float] = 3600.0
+        model: FromQuery[str], version: FromQuery[str | None] = None, horizon_s: Horizon = 3600.0
     ) -> Reply[Course]:
         """PSI and severity of every feature, step by step over the last `horizon_s` seconds; and the model's versions.
 
         Of one `version`, or of all that have the same columns as the newest one: each step of the one with most rows.
         """
-        horizon_s = checked_horizon(horizon_s)
+        horizon_s = checked_horizon(3600.0 if horizon_s is None else horizon_s)
         found = await asyncio.to_thread(courses.course_of, model, version, horizon_s, time.time())
         return Reply(200, [JSON_HEADER], encode(found))
 
-    @get("/monitor/performance", tags=["monitoring"])
+    @get("/monitor/performance", **_ASKED)
     async def performance(
         model: FromQuery[str | None] = None, version: FromQuery[str | None] = None
     ) -> Reply[Performances]:
@@ -202,7 +249,7 @@ async def _histogram(
     serving = slot.current if slot is not None else None
     if serving is not None and version in {None, serving.version} and until is None:
         return await asyncio.to_thread(histogram_serving, serving, feature, horizon_s)
-    horizon_s, until = horizon_s or HORIZON_MAX_S, time.time() if until is None else until
+    horizon_s, until = horizon_s or HORIZON_MAX_S, time.time() if until is None else checked_until(until)
     root = worker.monitor.folder
     return await asyncio.to_thread(histogram_past, root, model, version, feature, horizon_s=horizon_s, until=until)
 

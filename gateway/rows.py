@@ -136,8 +136,9 @@ class TablePacker(RowPacker):
     the length.
     """
 
-    def __init__(self, metadata: Metadata) -> None:
+    def __init__(self, metadata: Metadata, max_text_chars: int) -> None:
         super().__init__(metadata)
+        self._max_text = max_text_chars
         self._texts = metadata.signature.texts
         features = metadata.reference.features
         self._codes = {place: _coder(features[place]) for place in self._texts}
@@ -184,16 +185,24 @@ class TablePacker(RowPacker):
         if texts is None:
             raise BadRequest(f"column {self._names[index]!r} is text, and there is none")
         column = texts[:, self._texts.index(index)]
+        for row, text in enumerate(column):
+            if len(text) > self._max_text:
+                raise BadRequest(f"{self._too_long(text)} - in row {row}, column {self._names[index]!r}")
         rows[:, index] = [self._code(index, text) for text in column]
         if not self._missing[index] and (column == MISSING_TEXT).any():
             row = int((column == MISSING_TEXT).argmax())
             raise BadRequest(f"the model takes no missing value - in row {row}, column {self._names[index]!r}")
+
+    def _too_long(self, text: str) -> str:
+        return f"a text of {len(text):,} characters, at most {self._max_text:,} are taken ([gateway] max_text_chars)"
 
     def _code(self, index: int, text: str) -> float:
         return float("nan") if text == MISSING_TEXT else self._codes[index](text)
 
     def _text(self, index: int, value: Value, where: tuple[str, int, bool]) -> str:
         if isinstance(value, str):
+            if len(value) > self._max_text:
+                raise BadRequest(f"{self._too_long(value)} - at `{self._path(*where)}`")
             return value
         if value is not None:
             raise BadRequest(f"Expected `str | null`, got {value!r} - at `{self._path(*where)}`")
@@ -212,9 +221,9 @@ class TablePacker(RowPacker):
         return f"{path}.{self._names[index]}" if named else f"{path}[{index}]"
 
 
-def packer_of(metadata: Metadata) -> RowPacker:
-    """What writes rows for a model."""
-    return TablePacker(metadata) if metadata.signature.form == "table" else RowPacker(metadata)
+def packer_of(metadata: Metadata, max_text_chars: int) -> RowPacker:
+    """What writes rows for a model; longer texts are refused."""
+    return TablePacker(metadata, max_text_chars) if metadata.signature.form == "table" else RowPacker(metadata)
 
 
 def _is_whole(value: float) -> bool:

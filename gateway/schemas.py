@@ -17,6 +17,7 @@ __all__ = [
     "PredictRequest",
     "Prediction",
     "Predictions",
+    "Readiness",
     "RowPrediction",
     "TableRequest",
 ]
@@ -106,6 +107,15 @@ class OutcomePredictions(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     request_id: str
     predictions: list[Outcome]
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether this worker can score."""
+
+    status: str
+    """As in `Health`."""
+    missing: list[str]
+    """Wanted models that are not loaded."""
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether Python's collector leaves alone what start-up made, and looks less often; `false`: as Python does."""
     max_body_bytes: int = 8 * 2**20
     """Largest request body, in bytes, 1024 or more."""
+    max_text_chars: int = 16_384
+    """Longest text, in characters, 1 or more: where words are counted, every row of a run takes its memory."""
     max_batch_rows: int = 256
     """Most rows that are scored in one run, 1 to 65,536; larger requests are split."""
     queue_limit_rows: int = 8192
@@ -78,6 +80,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"admin_token must have at least {_TOKEN_MIN} characters, not {len(self.admin_token)}")
         for key, low, high in (
             ("max_body_bytes", 1024, None),
+            ("max_text_chars", 1, None),
             ("max_batch_rows", 1, 65_536),
             ("queue_limit_rows", self.max_batch_rows, None),
             ("queue_limit_ms", 0.001, None),

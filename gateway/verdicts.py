@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HORIZON_MAX_S",
+    "HORIZON_MIN_S",
+    "UNTIL_MAX",
     "DriftReport",
     "Judged",
     "Window",
     "add_up",
     "checked_horizon",
+    "checked_until",
     "find_past",
     "judge_past",
     "judge_serving",
@@ -33,9 +36,11 @@ __all__ = [
     "report_of",
 ]
 
-_HORIZON_MIN_S = 10.0
+HORIZON_MIN_S = 10.0
 HORIZON_MAX_S = 7 * 86_400.0
 """Counts are kept for a day longer."""
+UNTIL_MAX = 1e11
+"""Latest Unix time that may be asked about."""
 
 
 class Window(NamedTuple):
@@ -154,9 +159,20 @@ def checked_horizon(given: float) -> float:
     Raises:
         BadRequest: it is none that counts are kept for.
     """
-    if _HORIZON_MIN_S <= given <= HORIZON_MAX_S:
+    if HORIZON_MIN_S <= given <= HORIZON_MAX_S:
         return given
-    raise BadRequest(f"horizon_s must be {_HORIZON_MIN_S:g} to {HORIZON_MAX_S:g}, not {given:g}")
+    raise BadRequest(f"horizon_s must be {HORIZON_MIN_S:g} to {HORIZON_MAX_S:g}, not {given:g}")
+
+
+def checked_until(given: float) -> float:
+    """The caller's end of a window, in Unix time.
+
+    Raises:
+        BadRequest: there is no such time.
+    """
+    if 0 <= given <= UNTIL_MAX:
+        return given
+    raise BadRequest(f"until must be 0 to {UNTIL_MAX:g} seconds of Unix time, not {given:g}")
 
 
 def report_of(model: str, version: str, sha256: str, judged: Judged) -> DriftReport:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from gateway.bodies import documented
 from gateway.errors import BadRequest, Refused
 from gateway.reply import JSON_HEADER, Reply
 from gateway.v2 import words
@@ -56,20 +57,33 @@ def v2_repository_routes(worker: Worker) -> list[HTTPRouteHandler]:
     common: dict[str, Any] = {"status_code": 200, "raises": [], "tags": ["v2"]}
     token = worker.settings.admin_token
 
-    @post("/v2/repository/index", responses=_MALFORMED, **common)
-    async def index(request: Request[Any, Any, Any]) -> Reply[list[Indexed]]:
+    @post("/v2/repository/index", dto=documented(IndexRequest), return_dto=None, responses=_MALFORMED, **common)
+    async def index(
+        request: Request[Any, Any, Any], data: JSONBody[IndexRequest | None] = None
+    ) -> Reply[list[Indexed]]:
         """Every model that the store names, in this worker; `{"ready": true}` lists only what serves."""
+        del data
         asked = _read(_index_request, await request.body())
         return Reply(200, [JSON_HEADER], _encode(index_of(worker.models, ready=asked.ready)))
 
-    @post("/v2/repository/models/{model:str}/load", responses=_ADMIN, **common)
+    loading: dict[str, Any] = {
+        "path": "/v2/repository/models/{model:str}/load",
+        "dto": documented(LoadRequest),
+        "return_dto": None,
+    }
+
+    @post(**loading, responses=_ADMIN, **common)
     async def load(
-        request: Request[Any, Any, Any], model: FromPath[str], authorization: Authorization = None
-    ) -> Reply[dict[str, str]]:
+        request: Request[Any, Any, Any],
+        model: FromPath[str],
+        data: JSONBody[LoadRequest | None] = None,
+        authorization: Authorization = None,
+    ) -> Reply[None]:
         """Have this worker look at the store now, and try a version again that could not be loaded.
 
         The others do so by themselves, within `watch_interval_s`, or 2 s after a failure.
         """
+        del data
         _admit(token, authorization)
         if _read(_load_request, await request.body()).parameters:
             raise BadRequest(words.load_parameters(model))
@@ -82,7 +96,7 @@ def v2_repository_routes(worker: Worker) -> list[HTTPRouteHandler]:
         return Reply(200, [], b"")
 
     @post("/v2/repository/models/{model:str}/unload", responses=_ADMIN, **common)
-    async def unload(model: FromPath[str], authorization: Authorization = None) -> Reply[dict[str, str]]:
+    async def unload(model: FromPath[str], authorization: Authorization = None) -> Reply[None]:
         """Refused: the store says what serves, in all workers; `hotgate unpublish` takes a model out of it."""
         _admit(token, authorization)
         raise BadRequest(words.unload(model))

@@ -70,12 +70,11 @@ def from_json(tensor: Tensor, raw: msgspec.Raw) -> npt.NDArray[Any]:
         raise BadRequest(words.unparsed("data", _placed(str(error), tensor.place))) from None
     except RecursionError:
         raise BadRequest(words.unparsed("data", "it is nested too deeply")) from None
-    if values and isinstance(values[0], list):
-        if not all(isinstance(row, list) for row in values):
+    kinds = set(map(type, values))
+    if list in kinds:
+        if len(kinds) > 1:
             raise BadRequest(words.unparsed("data", "arrays stand beside values"))
         values = list(itertools.chain.from_iterable(values))
-    elif any(isinstance(value, list) for value in values):
-        raise BadRequest(words.unparsed("data", "arrays stand beside values"))
     if len(values) != tensor.count:
         raise BadRequest(words.true_shape(tensor.name, tensor.shape, len(values)))
     if dtype.kind == "O":
@@ -84,11 +83,8 @@ def from_json(tensor: Tensor, raw: msgspec.Raw) -> npt.NDArray[Any]:
 
 
 def _floats(tensor: Tensor, values: list[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    given = np.array(values, dtype=np.float64)
-    if dtype == np.float64:
-        return given
     with np.errstate(over="ignore"):
-        fitted = given.astype(dtype)
+        fitted = np.array(values, dtype=dtype)
     lost = np.isinf(fitted)
     if lost.any():
         raise BadRequest(words.unparsed("data", _unfit(tensor, values[int(lost.argmax())])))

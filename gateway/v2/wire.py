@@ -59,8 +59,11 @@ class V2Wire:
         """
         generation = self._views.find(*parameters)
         request, behind = parse(body, headers.get(HEADER_LENGTH))
-        member.origin = request_id = self._admission.request_id(headers.get("x-request-id") or _usable(request.id))
-        member.deadline = self._admission.deadline(headers.get("x-deadline-ms") or _timeout_ms(request), member.arrived)
+        given, deadline = headers.get("x-request-id"), headers.get("x-deadline-ms")
+        member.origin = request_id = self._admission.request_id(_usable(request.id) if given is None else given)
+        member.deadline = self._admission.deadline(
+            _timeout_ms(request) if deadline is None else deadline, member.arrived
+        )
         inputs, outputs = self._views.of(generation)
         wanted = outputs.wanted(request)
         rows, texts = inputs.read(request.inputs, behind)

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import skl2onnx
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.datasets import make_classification
@@ -374,3 +376,46 @@ def test_numbers_and_texts_without_a_chooser_are_refused():
 
     with pytest.raises(ConversionError, match="put a ColumnTransformer in front"):
         convert(estimator, frame)
+
+
+class Square(TransformerMixin, BaseEstimator):
+    """A transformer that skl2onnx has never heard of."""
+
+    def fit(self, rows, _labels=None):
+        """Remember the width."""
+        self.n_features_in_ = rows.shape[1]
+        return self
+
+    def transform(self, rows):
+        """Each value times itself."""
+        return np.asarray(rows) ** 2
+
+
+def register_square():
+    """As the documentation shows it."""
+
+    def shape(operator):
+        operator.outputs[0].type = type(operator.inputs[0].type)(operator.inputs[0].type.shape)
+
+    def convert_square(scope, operator, container):
+        given, out = operator.inputs[0].full_name, operator.outputs[0].full_name
+        container.add_node("Mul", [given, given], out, name=scope.get_unique_operator_name("Mul"))
+
+    skl2onnx.update_registered_converter(Square, "TestSquare", shape, convert_square)
+
+
+def test_converter_of_ones_own_is_registered_by_name():
+    """Without it the transformer is refused; with it the certificate judges it like any other."""
+    estimator = make_pipeline(Square(), Ridge()).fit(ROWS, NUMBER)
+    with pytest.raises(ConversionError, match=r"nobody has written a converter for Square; register one of yours"):
+        convert(estimator, ROWS)
+
+    file = convert(estimator, ROWS[:120], heldout=ROWS[120:], converters=[f"{__name__}:register_square"])
+    assert served(file, ROWS)["value"][1][:, 0] == pytest.approx(estimator.predict(ROWS), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["no.such.module:register", f"{__name__}:no_such", f"{__name__}"])
+def test_converter_that_is_not_there_is_named(name):
+    """With the form that it has to have."""
+    with pytest.raises(ConversionError, match=r"cannot be registered .* has to be `package.module:function`"):
+        convert(Ridge().fit(ROWS, NUMBER), ROWS, converters=[name])

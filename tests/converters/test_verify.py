@@ -12,14 +12,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 from onnx import TensorProto, helper
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import hotgate
-from converters import Limits, Verdict, open_session, verify_file
+from converters import Limits, Verdict, convert, open_session, verify_file
 from converters.verify import _environment
 
 MIB = 2**20
@@ -59,6 +63,19 @@ def test_good_file_passes(forest):
     assert verdict.ok
     assert verdict.sha256 == forest.file.sha256
     assert 0 < verdict.error_max <= forest.file.metadata.parity.tolerance
+
+
+def test_numbers_and_texts_pass(tmp_path):
+    """Two inputs, and a block of them: what is repeated stays a row."""
+    frame = pd.DataFrame({"age": np.arange(40.0) % 7, "city": ["Bern", "Basel", "Genf", "Bern"] * 10})
+    encode = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(handle_unknown="ignore"), ["city"]))
+    model = make_pipeline(encode, LogisticRegression()).fit(frame, frame["age"] > 2)
+    file = convert(model, frame[:20], heldout=frame[20:])
+    (tmp_path / "mixed.onnx").write_bytes(file.data)
+    verdict = verify_file(tmp_path / "mixed.onnx")
+
+    assert file.metadata.signature.text_input
+    assert (verdict.reason, verdict.sha256) == ("", file.sha256)
 
 
 def test_module_prints_one_json_verdict(linear):

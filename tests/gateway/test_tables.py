@@ -61,7 +61,9 @@ def metadata(missing=("age", "city"), dtype="float32"):
 def packed(row, **more):
     about = metadata(**more)
     rows, texts = empty_rows(about.signature, 2)
-    TablePacker(about).pack(SimpleNamespace(bytes=rows.reshape(-1).data.cast("B"), texts=texts), 1, row, "$.features")
+    TablePacker(about, 40).pack(
+        SimpleNamespace(bytes=rows.reshape(-1).data.cast("B"), texts=texts), 1, row, "$.features"
+    )
     assert not rows[0].any()
     assert texts[0].tolist() == ["", ""]
     return rows[1].tolist(), texts[1].tolist()
@@ -101,6 +103,10 @@ def test_missing_values_are_nan_and_a_text_that_nobody_sends():
         ({"visits": None}, "the model takes no missing value (null) - at `$.features.visits`"),
         ({"member": 2.0}, "2.0 is no bool - at `$.features.member`"),
         ({"note": None}, "the model takes no missing value (null) - at `$.features.note`"),
+        (
+            {"note": "x" * 41},
+            "a text of 41 characters, at most 40 are taken ([gateway] max_text_chars) - at `$.features.note`",
+        ),
         ({"age": 1e39}, "1e+39 does not fit float32"),
         ({"size": 1.0}, "unknown feature 'size'"),
     ],
@@ -126,7 +132,7 @@ def test_texts_of_a_matrix_are_coded_into_it():
         np.zeros((3, 5), dtype=np.float32),
         np.array([["Basel", "a"], ["Genf", "bc"], [MISSING_TEXT, ""]], dtype=object),
     )
-    TablePacker(metadata()).check(rows, texts)
+    TablePacker(metadata(), 40).check(rows, texts)
     assert rows[:, 1].tolist()[:2] == [1.0, -1.0]
     assert math.isnan(rows[2, 1])
     assert rows[:, 4].tolist() == [1.0, 2.0, 0.0]
@@ -139,6 +145,11 @@ def test_texts_of_a_matrix_are_coded_into_it():
         (2, 0.5, "0.5 is no int - in row 1, column 'visits'"),
         (2, np.nan, "takes no missing value (NaN) - in row 1, column 'visits'"),
         (3, 7.0, "7.0 is no bool - in row 1, column 'member'"),
+        (
+            4,
+            "x" * 41,
+            "a text of 41 characters, at most 40 are taken ([gateway] max_text_chars) - in row 1, column 'note'",
+        ),
         (4, MISSING_TEXT, "takes no missing value - in row 1, column 'note'"),
     ],
 )
@@ -150,7 +161,7 @@ def test_a_matrix_is_held_to_its_columns(place, value, message):
     else:
         rows[1, place] = value
     with pytest.raises(BadRequest) as caught:
-        TablePacker(metadata()).check(rows, texts)
+        TablePacker(metadata(), 40).check(rows, texts)
     assert message in str(caught.value)
 
 
@@ -165,13 +176,13 @@ def test_a_matrix_for_a_model_of_numbers_is_held_to_them():
             score_output="p",
         )
     )
-    packer = packer_of(numbers)
+    packer = packer_of(numbers, 40)
     assert type(packer) is RowPacker
     packer.check(np.array([[np.nan, 1.0]], dtype=np.float32), None)
     with pytest.raises(BadRequest, match=r"no missing value \(NaN\) - in row 0, column 'b'"):
         packer.check(np.array([[1.0, np.nan]], dtype=np.float32), None)
     with pytest.raises(BadRequest, match="'city' is text, and there is none"):
-        TablePacker(about).check(np.zeros((1, 5), dtype=np.float32), None)
+        TablePacker(about, 40).check(np.zeros((1, 5), dtype=np.float32), None)
 
 
 class TextEngine:
