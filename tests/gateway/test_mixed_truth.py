@@ -264,9 +264,14 @@ def test_a_mixed_model_is_watched_logged_judged_and_exported(tmp_path):
     realised = report["horizons"][0]["realised"]
     assert (realised["bias"]["value"], realised["mean_absolute_error"]["value"]) == pytest.approx((-2.0, 2.0), abs=1e-5)
     out = tmp_path / "rows.parquet"
-    done = CliRunner().invoke(
-        main, ["export", "mixed", "--labelled-only", "--out", str(out)], env={"HOTGATE_HOME": str(tmp_path / "home")}
-    )
+    home = {"HOTGATE_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
+    page = tmp_path / "report.html"
+    told = CliRunner().invoke(main, ["drift", "mixed", "--html", str(page)], env=home)
+    assert told.exit_code == 0, told.output
+    assert "mean absolute error" in CliRunner().invoke(main, ["drift", "mixed"], env=home).output
+    assert "&lt;b&gt;Chur&lt;/b&gt;" in page.read_text()
+    assert "<b>Chur" not in page.read_text()
+    done = CliRunner().invoke(main, ["export", "mixed", "--labelled-only", "--out", str(out)], env=home)
     assert done.output == f"400 rows, 400 with a label, in {out}\n"
     found = pd.read_parquet(out).sort_values(["request_id", "row"], key=_number)
     assert found[["age", "visits", "member", "note"]].to_numpy().tolist() == [[row[0], *row[2:]] for row in ROWS]
