@@ -140,9 +140,15 @@ def _other_number(rng: Random, case: Case) -> Case:
 
 
 def _other_header(rng: Random, case: Case) -> Case:
+    """Instead of its own, or sometimes behind it.
+
+    granian shows no value that is not ASCII: of two, a lane then sees none and the bridge the other, so it stays alone.
+    """
     name = rng.choice(tuple(_HEADERS))
-    kept = [one for one in case.headers if one[0] != name or rng.random() < 0.1]  # sometimes it is there twice
-    return case._replace(headers=(*kept, (name, rng.choice(_HEADERS[name]))))
+    text = rng.choice(_HEADERS[name])
+    twice = rng.random() < 0.1 and all(one[1].isascii() for one in (*case.headers, (name, text)))
+    kept = [one for one in case.headers if one[0] != name or twice]
+    return case._replace(headers=(*kept, (name, text)))
 
 
 def _no_header(rng: Random, case: Case) -> Case:

@@ -103,7 +103,8 @@ def _lasting(case: Case, answer: Answer) -> tuple[int, dict[str, str], bytes | _
     if "x-model-name" not in headers:
         return answer.status, headers, body
     headers.pop("content-length", None)
-    plain = zlib.decompress(body, wbits=47) if headers.get("content-encoding") else body  # gzip or zlib
+    whole = answer.body
+    plain = zlib.decompress(whole, wbits=47) if headers.get("content-encoding") else whole  # gzip or zlib
     return answer.status, headers, _Scores(read_scores(case.path, headers, plain))
 
 
