@@ -241,8 +241,8 @@ Mixed columns answer {", ".join(ratios)} of the requests that floats answer. Med
 {figures.block_s:g} s, all forms in turn, forwards and backwards; {figures.requests:,} requests, 0 failed. Bodies of \
 {MANY_ROWS:,} rows over {MANY_CONNECTIONS} connections.
 
-A forest of {figures.forest_trees} trees ({figures.forest_bytes / 2**20:.1f} MiB): {figures.forest_s["convert"]:.1f} s to \
-convert; {figures.forest_s["whole"]:.1f} s to convert, certify on {figures.forest_rows:,} rows and describe; \
+A forest of {figures.forest_trees} trees ({figures.forest_bytes / 2**20:.1f} MiB): {figures.forest_s["convert"]:.1f} \
+s to convert; {figures.forest_s["whole"]:.1f} s to convert, certify on {figures.forest_rows:,} rows and describe; \
 {figures.forest_s["verify"]:.1f} s to verify."""
 
 
