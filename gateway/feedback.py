@@ -60,7 +60,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     request_id: str
     """As in the answer to the prediction."""
     label: Label | UnsetType = UNSET
-    """A class of the model, as `prediction` or as `label` of the answer tells it."""
+    """A class of the model, as `prediction` or as `label` of the answer tells it; or the true number."""
     labels: list[Label] | UnsetType = UNSET
     row: int | UnsetType = UNSET
     """Which row of the request `label` is of, from 0; absent: 0."""

@@ -58,7 +58,10 @@ class PerformanceKeeper:
         self._streams = ErrorStreams(detectors)
         self._opened: tuple[Truth, Judging] | None = None
         limits = Limits(
-            accuracy_min=settings.accuracy_min, roc_auc_min=settings.roc_auc_min, margin=settings.performance_margin
+            accuracy_min=settings.accuracy_min,
+            roc_auc_min=settings.roc_auc_min,
+            margin=settings.performance_margin,
+            error_margin=settings.error_margin,
         )
         self.source = PerformanceSource(lambda: self.reports, limits)
 

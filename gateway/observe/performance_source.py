@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.performance import Horizon, PerformanceReport
     from monitoring.performance.figure import Figure
+    from monitoring.performance.measure import Measured
     from monitoring.verdict import Severity
 
 __all__ = ["ALARM_HORIZON_S", "Limits", "PerformanceSource"]
@@ -23,18 +24,40 @@ ALARM_HORIZON_S: Final = 86_400
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Below which a model is too bad."""
+    """Beyond which a model is too bad."""
 
     accuracy_min: float | None = None
     roc_auc_min: float | None = None
     margin: float = 0.05
     """How far accuracy or ROC AUC may be below those of the version's first labels."""
+    error_margin: float = 0.2
+    """By which share mean absolute or root mean squared error may be above those of the first labels."""
+
+
+class _Held(NamedTuple):
+    """A figure and its limit."""
+
+    name: str
+    statistic: str
+    figure: Figure
+    limit: float
+    severity: Severity
+    largest: bool = False
+    """Whether the limit is the largest good value: of errors."""
+
+    def is_beyond(self, value: float) -> bool:
+        return value > self.limit if self.largest else value < self.limit
+
+    def is_surely_beyond(self) -> bool:
+        """With its whole interval."""
+        best = self.figure.low if self.largest else self.figure.high
+        return best is not None and self.is_beyond(best)
 
 
 class PerformanceSource:
     """What reports say of each version.
 
-    A breach begins where a figure's whole interval is below its limit, and ends where the figure itself is back; in
+    A breach begins where a figure's whole interval is beyond its limit, and ends where the figure itself is back; in
     between nothing can be said, so that an alarm does not come and go with every label.
 
     Args:
@@ -64,33 +87,48 @@ class PerformanceSource:
         horizon = next(found for found in report.horizons if found.horizon_s == ALARM_HORIZON_S)
         evidence: list[Evidence] = []
         unsure = False
-        for name, statistic, figure, limit, severity in self._held(report, horizon):
-            if figure.value is None or figure.high is None:
+        for held in self._held(report, horizon):
+            value = held.figure.value
+            if value is None:
                 unsure = True
-            elif figure.high < limit:
+            elif held.is_surely_beyond():
                 rows, seconds = horizon.realised.n, horizon.horizon_s
-                found = Evidence(name=name, statistic=statistic, value=figure.value, threshold=limit, n=rows)
-                evidence.append(msgspec.structs.replace(found, window_s=seconds, severity=severity))
-            elif figure.value < limit:
+                found = Evidence(name=held.name, statistic=held.statistic, value=value, threshold=held.limit, n=rows)
+                evidence.append(msgspec.structs.replace(found, window_s=seconds, severity=held.severity))
+            elif held.is_beyond(value):
                 unsure = True
         return None if unsure and not evidence else tuple(evidence)
 
-    def _held(self, report: PerformanceReport, horizon: Horizon) -> Iterator[tuple[str, str, Figure, float, Severity]]:
+    def _held(self, report: PerformanceReport, horizon: Horizon) -> Iterator[_Held]:
         """Figures and their limits: one that was set is critical, one that was usual a warning.
 
         Only those that the version can have: of one that it never has nothing could be said, nor an alarm end.
         """
         realised = horizon.realised
-        held = (
-            ("accuracy", realised.accuracy, self._limits.accuracy_min),
-            ("roc_auc", realised.roc_auc, self._limits.roc_auc_min),
-        )
-        for name, figure, least in held[: {"probabilities": 2, "class": 1, "number": 0}[report.judged]]:
+        if report.judged == "number":
+            yield from self._errors(report, realised)
+            return
+        held = [("accuracy", realised.accuracy, self._limits.accuracy_min)]
+        if report.judged == "probabilities":
+            held.append(("roc_auc", realised.roc_auc, self._limits.roc_auc_min))
+        for name, figure, least in held:
             if least is not None:
-                yield name, "min", figure, least, "critical"
-            usual = getattr(report.first, name).value if report.first is not None else None
+                yield _Held(name, "min", figure, least, "critical")
+            usual = _usual(report, name)
             if usual is not None:
-                yield name, "first", figure, usual - self._limits.margin, "warning"
+                yield _Held(name, "first", figure, usual - self._limits.margin, "warning")
+
+    def _errors(self, report: PerformanceReport, realised: Measured) -> Iterator[_Held]:
+        for name in ("mean_absolute_error", "root_mean_squared_error"):
+            usual = _usual(report, name)
+            if usual is not None:
+                limit = usual * (1 + self._limits.error_margin)
+                yield _Held(name, "first", getattr(realised, name), limit, "warning", largest=True)
+
+
+def _usual(report: PerformanceReport, name: str) -> float | None:
+    value: float | None = getattr(report.first, name).value if report.first is not None else None
+    return value
 
 
 def _concept_drift(report: PerformanceReport, now: float) -> tuple[float, tuple[Evidence, ...] | None]:

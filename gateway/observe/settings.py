@@ -32,6 +32,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """ROC AUC below which a model is too bad, 0 to 1; unset: none."""
     performance_margin: float = 0.05
     """How far accuracy and ROC AUC may fall below those of a version's first 1,000 labels, 0.001 to 1."""
+    error_margin: float = 0.2
+    """By which share errors of numbers may rise above those of a version's first 1,000 labels, 0.01 to 100."""
     rules: tuple[Rule, ...] = ()
     """What counts as a breach, by model, kind and feature: `[[monitor.rules]]`."""
     webhooks: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True):
             ("accuracy_min", 0, 1),
             ("roc_auc_min", 0, 1),
             ("performance_margin", 0.001, 1),
+            ("error_margin", 0.01, 100),
         ):
             value = getattr(self, key)
             if value is not None and not low <= value <= high:

@@ -114,6 +114,7 @@ class TruthStore:
         self._db.execute("PRAGMA synchronous = FULL")  # a spool file is removed on the word of a commit
         self._db.execute("PRAGMA journal_size_limit = 67108864")
         self._db.executescript(_SCHEMA)
+        self._upgrade()
         # What is in the tables too, for speed; read anew whenever a transaction fails.
         self.segments: dict[int, Segment] = {}
         self.versions: dict[int, Version] = {}
@@ -236,6 +237,17 @@ class TruthStore:
         for (packed,) in found:
             total += np.frombuffer(zlib.decompress(packed), dtype="<i8").reshape(total.shape)
         return total
+
+    def _upgrade(self) -> None:
+        """Bring a file to this form that was made when there were only classes with probabilities."""
+        if "judged" in {name for _, name, *_ in self.ask("PRAGMA table_info(versions)")}:
+            return
+        self._db.executescript(
+            "BEGIN IMMEDIATE;"
+            "ALTER TABLE labels RENAME COLUMN probabilities TO answer;"
+            "ALTER TABLE versions ADD COLUMN judged TEXT DEFAULT 'probabilities';"
+            "COMMIT;"
+        )
 
     def _reload(self) -> None:
         self.versions = {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 from fakes import Clock
+from harness import serving, wait_until
 from mixed_model import TARGETS, mixed_model, packed, rows_of
 
 from converters.answers import label_of, score_of
@@ -18,9 +23,13 @@ from gateway.observe.labels import labels_for
 from gateway.observe.performance import PerformanceKeeper
 from gateway.observe.performance_source import Limits, PerformanceSource
 from gateway.observe.settings import MonitorSettings
+from gateway.performance import Horizon, PerformanceReport
 from gateway.predictionlog import PredictionLog
 from gateway.settings import LogSettings
 from gateway.store import Entry
+from hotgate import main
+from monitoring.performance.estimate import no_estimate
+from monitoring.performance.measure import measure_numbers
 
 NOW = 1_800_000_000.0
 ROWS = rows_of(400, 5)
@@ -181,3 +190,100 @@ def test_only_figures_that_a_version_can_have_are_held_to_limits(home, kind):
         _, condition = PerformanceSource(lambda: [report], limits).look({}, home.clock.now)
         names = [found.name for found in condition.evidence]
         assert names == (["accuracy", "roc_auc"] if kind == "probabilities" else ["accuracy"])
+
+
+def report_of_numbers(errors, first):
+    """A report whose last day has these errors, and whose first labels had those."""
+    day = measure_numbers(np.zeros(len(errors)), np.asarray(errors))
+    horizons = [Horizon(horizon_s=86_400, since=None, realised=day, estimated=no_estimate(0))]
+    return PerformanceReport(
+        model="m", version="1", sha256="a" * 64, judged="number", labels=[], horizons=horizons,
+        first=first and measure_numbers(np.zeros(len(first)), np.asarray(first)),
+        concept_drift=None, error_rate=None, changes=[],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("larger", "evidence"),
+    [
+        (1.0, ()),
+        (1.15, ()),
+        (1.22, None),
+        (1.5, ("mean_absolute_error", "root_mean_squared_error")),
+    ],
+)
+def test_errors_that_rise_beyond_those_of_the_first_labels_are_a_warning(larger, evidence):
+    """With the whole interval; in between nothing can be said. An alarm ends when they are back."""
+    first = [(-1.0) ** number * (1 + number % 5) for number in range(1000)]
+    report = report_of_numbers([larger * error for error in first], first)
+    _, condition = PerformanceSource(lambda: [report], Limits(error_margin=0.2)).look({}, NOW)
+    assert (condition.evidence and tuple(found.name for found in condition.evidence)) == evidence
+    for found in condition.evidence or ():
+        usual = getattr(report.first, found.name).value
+        assert (found.statistic, found.severity, found.n) == ("first", "warning", 1000)
+        assert (found.value, found.threshold) == pytest.approx((larger * usual, 1.2 * usual))
+
+
+def test_without_first_labels_nothing_is_said_of_errors():
+    """Nor with too few of the last day."""
+    none, few = report_of_numbers([9.0] * 100, None), report_of_numbers([9.0] * 5, [1.0] * 1000)
+    found = PerformanceSource(lambda: [none, few], Limits()).look({}, NOW)
+    assert [condition.evidence for condition in found if condition.kind == "performance"] == [(), None]
+
+
+@pytest.mark.process
+def test_a_mixed_model_is_watched_logged_judged_and_exported(tmp_path):
+    """Over HTTP, by real processes: a price and a class, from doubles, texts, whole numbers and flags."""
+    data, _, _ = mixed_model("several", "float64")
+    path = tmp_path / "mixed.onnx"
+    path.write_bytes(data)
+    json_type = {"Content-Type": "application/json"}
+    with serving(tmp_path, "--model", f"mixed={path}", "--workers", "1") as server:
+        prices = []
+        for at in range(0, 400, 50):
+            body = json.dumps({"instances": ROWS[at : at + 50]}).encode()
+            status, _, answer = server.predict(body, **{"X-Request-Id": f"r{at}"})
+            assert status == 200, answer
+            prices += [row["targets"]["price"]["value"] for row in json.loads(answer)["predictions"]]
+        (drift,) = json.loads(server.request("GET", "/monitor/drift?model=mixed")[2])
+        bars = json.loads(server.request("GET", "/monitor/histogram?model=mixed&feature=city")[2])
+        course = json.loads(server.request("GET", "/monitor/course?model=mixed&horizon_s=900")[2])
+        metrics = server.request("GET", "/metrics")[2].decode()
+        feedback = [
+            {"request_id": f"r{at}", "labels": [price + 2 for price in prices[at : at + 50]]}
+            for at in range(0, 400, 50)
+        ]
+        assert server.request("POST", "/feedback", json.dumps(feedback).encode(), json_type)[0] == 202
+        report = wait_until(lambda: _judged(server), what="all labels")
+    assert (drift["n"], drift["severity"], drift["label"]) == (400, "none", None)
+    assert [bar["label"] for bar in bars["groups"]][-1] == "(other)"
+    assert {"<b>Chur</b>", "Bern", "Basel"} == {bar["label"] for bar in bars["groups"][:-1]}
+    assert bars["column"]["missing"] == pytest.approx(sum(row[1] is None for row in ROWS) / 400)
+    assert course["columns"][-2:] == ["note", "score"]
+    assert re.search(r'hotgate_\w+_total\{[^}]*kind="feature",column="city",group="missing"\} [1-9]', metrics)
+    realised = report["horizons"][0]["realised"]
+    assert (realised["bias"]["value"], realised["mean_absolute_error"]["value"]) == pytest.approx((-2.0, 2.0), abs=1e-5)
+    out = tmp_path / "rows.parquet"
+    home = {"HOTGATE_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
+    page = tmp_path / "report.html"
+    told = CliRunner().invoke(main, ["drift", "mixed", "--html", str(page)], env=home)
+    assert told.exit_code == 0, told.output
+    assert "mean absolute error" in CliRunner().invoke(main, ["drift", "mixed"], env=home).output
+    assert "&lt;b&gt;Chur&lt;/b&gt;" in page.read_text()
+    assert "<b>Chur" not in page.read_text()
+    done = CliRunner().invoke(main, ["export", "mixed", "--labelled-only", "--out", str(out)], env=home)
+    assert done.output == f"400 rows, 400 with a label, in {out}\n"
+    found = pd.read_parquet(out).sort_values(["request_id", "row"], key=_number)
+    assert found[["age", "visits", "member", "note"]].to_numpy().tolist() == [[row[0], *row[2:]] for row in ROWS]
+    assert [None if pd.isna(city) else city for city in found["city"]] == [row[1] for row in ROWS]
+    assert found["label"].to_numpy() == pytest.approx(np.array(prices) + 2)
+
+
+def _number(column):
+    return column.str[1:].astype(int) if column.name == "request_id" else column
+
+
+def _judged(server):
+    """The report once all labels are in it."""
+    models = json.loads(server.request("GET", "/monitor/performance?model=mixed")[2])["models"]
+    return models[0] if models and models[0]["horizons"][0]["realised"]["n"] == 400 else None

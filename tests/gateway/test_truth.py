@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -37,6 +38,22 @@ def test_a_label_is_joined_whether_it_comes_after_its_prediction_or_before(world
     world.predict(["early"])
     assert world.feedback == {"joined": 2}
     assert world.joined() == [("early", 0, 0), ("late", 0, 1)]
+
+
+def test_a_file_of_before_there_were_numbers_is_read_on(world):
+    """Its labels and predictions were all of classes with probabilities."""
+    world.predict(["a", "b"])
+    world.tell(("a", 1))
+    world.truth.close()
+    with contextlib.closing(sqlite3.connect(world.folder / "truth.sqlite")) as before:
+        before.executescript(
+            "ALTER TABLE labels RENAME COLUMN answer TO probabilities; ALTER TABLE versions DROP COLUMN judged;"
+        )
+    world.restart()
+    world.tell(("b", 0))
+    world.restart()
+    assert world.joined() == [("a", 0, 1), ("b", 0, 0)]
+    assert list(world.truth.store.versions.values()) == [VERSION]
 
 
 def test_rows_of_one_request_are_told_apart(world):
