@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from converters.cures import CONVERTERS, options_of
+from converters.cures import converters_of, options_of, register_booster
 from converters.errors import ConversionError
 from converters.graph import check_graph, serialize
 from converters.rewriting import PICK, Inputs, inner, last_of, rewrite
@@ -83,6 +83,8 @@ def graph_of(
         ConversionError: the estimator has no such form; the text says why.
     """
     name = type(oracle.estimator).__name__
+    for each in inner(oracle.estimator):
+        register_booster(each)
     texts = [place for place, column in enumerate(columns) if column.kind == "string"]
     kind = FloatTensorType if computes == "float32" else DoubleTensorType
     taken = INPUT_NAME if dtype == computes else _DOUBLE
@@ -124,7 +126,7 @@ def check_fitted(estimator: Any) -> None:
         ConversionError: says which.
     """
     name = type(estimator).__name__
-    if not isinstance(estimator, BaseEstimator):
+    if not isinstance(estimator, BaseEstimator) and not hasattr(estimator, "is_fitted"):  # as catboost has it
         raise ConversionError(f"{name} is no scikit-learn estimator")
     try:
         check_is_fitted(estimator)
@@ -138,7 +140,7 @@ def _converted(estimator: Any, oracle: Oracle, inputs: list[tuple[str, Any]], na
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of names and zipmap: what counts is the certificate
-            custom = {**CONVERTERS, **PICK}
+            custom = converters_of(inner(estimator)) | PICK
             model: onnx.ModelProto = skl2onnx.convert_sklearn(
                 estimator,
                 name="hotgate",

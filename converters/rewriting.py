@@ -14,7 +14,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from converters.cures import CURES
+from converters.cures import CURES, cure_scaled_trees
+from converters.cures.boosters import package_of
 from converters.errors import ConversionError
 from converters.trees import trees_of
 
@@ -79,6 +80,8 @@ def rewrite(estimator: Any, inputs: Inputs) -> Any:
     """
     for cure in CURES:
         estimator = cure(estimator, inputs.gap)
+    if not inputs.double:
+        estimator = cure_scaled_trees(estimator)
     if isinstance(estimator, FunctionTransformer) and estimator.func is not None:
         raise ConversionError(
             f"FunctionTransformer calls {getattr(estimator.func, '__name__', estimator.func)!r}, which no graph can:"
@@ -105,7 +108,7 @@ def _pipeline(estimator: Pipeline, inputs: Inputs) -> Pipeline:
     for name, step in estimator.steps:
         if step is None or step == "passthrough":
             continue
-        if inputs.double and trees_of(step) and not hasattr(step, "_predictors"):
+        if inputs.double and _sees_floats(step):
             steps.append((f"{name}_to_float", CastTransformer(dtype=np.float32)))  # as its own `predict` does
         steps.append((name, rewrite(step, inputs)))
         if not isinstance(step, FunctionTransformer):
@@ -113,6 +116,13 @@ def _pipeline(estimator: Pipeline, inputs: Inputs) -> Pipeline:
     told = copy.copy(estimator)
     told.steps = steps
     return told
+
+
+def _sees_floats(model: Any) -> bool:
+    """Whether a model of trees makes float32 of its rows before it compares."""
+    if hasattr(model, "_predictors") or package_of(model) == "lightgbm":
+        return False
+    return bool(package_of(model) or trees_of(model))
 
 
 def _by_place(estimator: ColumnTransformer, inputs: Inputs) -> ColumnTransformer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from converters.errors import MetadataError
+from converters.errors import ConversionError, MetadataError
 
 # onnxruntime reports model names and hashes unless told not to before it is loaded, and writes an id into ~/.cache.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -29,6 +29,10 @@ def open_session(data: bytes, *, threads: int = 1) -> Any:
     onnxruntime sizes its pools to the machine and spins in them, so both are set: `threads` intra-op threads (more
     than one makes small batches slower), one inter-op thread, no spinning. Bytes that also read as onnxruntime's own
     format must not be taken for it: the verifier has judged them as ONNX.
+
+    Raises:
+        ConversionError: onnxruntime refuses the bytes.
+        MemoryError: there is not enough of it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -37,7 +41,12 @@ def open_session(data: bytes, *, threads: int = 1) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
+    except Exception as error:  # onnxruntime's own have no root but this one
+        raise ConversionError(f"onnxruntime refuses it: {error}") from error
 
 
 def check_session(session: Any, signature: Signature) -> None:

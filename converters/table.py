@@ -40,7 +40,7 @@ class TextLayout(Layout):
 
     def as_input(self, rows: Rows) -> Any:
         """The argument of `predict`."""
-        return [] if rows.texts is None else rows.texts[:, 0].tolist()
+        return [] if rows.texts is None else [self.gap if text == MISSING_TEXT else text for text in rows.texts[:, 0]]
 
 
 class FrameLayout(Layout):

@@ -120,22 +120,27 @@ def _scores(
             _float(tail, tail.columns(whole, list(range(start, start + width))), width)
             for start, width in zip(starts, widths, strict=True)
         ]
-    whole = _float(tail, name, size, known=shape == (PROBED_ROWS, size))
-    if len(targets) == 1:
-        if size == widths[0]:
-            return [whole]
-        if (size, widths[0]) == (2, 1):  # both sides of one decision
-            return [tail.columns(whole, [1])]
-    elif size == len(targets):
-        columns = [tail.columns(whole, [index]) for index in range(size)]
-        if set(widths) == {1}:
-            return columns
-        if set(widths) == {2}:  # the probability of 1
-            one = tail.constant([[1.0]], np.float32)
-            return [tail.node("Concat", [tail.node("Sub", [one, each]), each], axis=1) for each in columns]
+    found = _parted(tail, _float(tail, name, size, known=shape == (PROBED_ROWS, size)), size, widths)
+    if found:
+        return found
     raise ConversionError(
         f"the graph of {type(oracle.estimator).__name__} answers {size} scores, scikit-learn {sum(widths)}"
     )
+
+
+def _parted(tail: _Tail, whole: str, size: int, widths: list[int]) -> list[str]:
+    """The columns of a float matrix [rows, size], a target's each; nothing if they are not the targets'."""
+    if [size] == widths:
+        return [whole]
+    if size == sum(widths):
+        ends = np.cumsum(widths).tolist()
+        return [tail.columns(whole, list(range(end - width, end))) for end, width in zip(ends, widths, strict=True)]
+    if (size, widths) == (2, [1]):  # both sides of one decision
+        return [tail.columns(whole, [1])]
+    if widths == [2] * size:  # the probability of 1
+        one, columns = tail.constant([[1.0]], np.float32), [tail.columns(whole, [index]) for index in range(size)]
+        return [tail.node("Concat", [tail.node("Sub", [one, each]), each], axis=1) for each in columns]
+    return []
 
 
 def _sequence(graph: onnx.GraphProto, name: str) -> list[str]:

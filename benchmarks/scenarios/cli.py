@@ -38,9 +38,10 @@ def scenarios(
     open: latency at half and four fifths of the maximum; models: what a forest or boosting costs; swap-p99: what
     clients feel of a swap; overload: three times the maximum; scaling: a second worker; memory: a further one;
     garbage: what Python's collector adds, as it is and as the gateway sets it; monitoring: what counting and logging
-    cost; wide: what they take with a thousand features. Servers on one core, the generator on another, which should
-    have nothing else to do; about twenty minutes for all. Exit code 1: a request failed that
-    must not, or a figure could not be taken. 2: an argument is impossible.
+    cost; wide: what they take with a thousand features; protocols: what each form of a request costs,
+    and mixed columns. Servers on one core, the generator on another, which should have nothing else to do; half an
+    hour for all. Exit code 1: a request failed that must not, or a figure could not be taken. 2: an argument is
+    impossible.
     """
     from benchmarks.errors import BenchError
     from benchmarks.load import LoadError

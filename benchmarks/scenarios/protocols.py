@@ -151,7 +151,7 @@ def _train_mixed(folder: Path, seed: int) -> dict[str, tuple[Path, bytes]]:
         file = convert(estimator, frame[: count // 2], heldout=frame[count // 2 :])
         path = folder / f"{name}.onnx"
         path.write_bytes(file.data)
-        made[name] = path, msgspec.json.encode({"features": frame.iloc[0].tolist()})
+        made[name] = path, msgspec.json.encode({"features": frame.iloc[:1].to_dict("split")["data"][0]})
     return made
 
 

@@ -68,6 +68,8 @@ def from_json(tensor: Tensor, raw: msgspec.Raw) -> npt.NDArray[Any]:
         values = _DECODERS[dtype.kind].decode(raw)
     except msgspec.ValidationError as error:
         raise BadRequest(words.unparsed("data", _placed(str(error), tensor.place))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # who looked for the end of it looked into no text
+        raise BadRequest(words.not_json(str(error))) from None
     except RecursionError:
         raise BadRequest(words.unparsed("data", "it is nested too deeply")) from None
     kinds = set(map(type, values))

@@ -33,7 +33,7 @@ from benchmarks.scenarios.report import Report
 
 needs_two_cores = pytest.mark.skipif(len(cores()) < 2, reason="one core for the servers, one for the generator")
 
-MINUTES = {"garbage", "models", "monitoring", "scaling", "swap-p99"}
+MINUTES = {"garbage", "models", "monitoring", "protocols", "scaling", "swap-p99"}
 LONG = pytest.mark.skipif("HOTGATE_LONG" not in os.environ, reason="many seconds each: HOTGATE_LONG=1 make test")
 TINY = ScenarioPlan(
     block_s=0.2,
@@ -100,11 +100,15 @@ def test_scenario_runs_on_real_servers(tmp_path, name):
     text = scenario.render(figures)
     assert said
     assert msgspec.json.decode(msgspec.json.encode(figures), type=type(figures)) == figures
-    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert tables
+    assert all(len({line.count("|") for line in lines}) == 1 for lines in tables)
     assert "WRAP" not in text
     scenario.draw(figures, tmp_path / "plots")
     drawn = {path.name for path in (tmp_path / "plots").glob("*")}
-    assert drawn == ({f"{name}.png"} if name not in {"scaling", "memory", "garbage", "monitoring", "wide"} else set())
+    assert drawn == (
+        {f"{name}.png"} if name not in {"scaling", "memory", "garbage", "monitoring", "wide", "protocols"} else set()
+    )
 
 
 def test_open_loop_compares_by_pairs():

@@ -137,7 +137,7 @@ def test_words_of_any_language(make):
     signature = file.metadata.signature
     told = score(open_session(file.data), signature, np.full((len(texts), 1), np.nan, dtype=np.float32), texts)
     assert np.abs(told - estimator.predict_proba(TEXTS)).max() < 1e-6
-    assert [column.kind for column in signature.columns] == ["string"]
+    assert [(column.kind, column.missing) for column in signature.columns] == [("string", False)]
 
 
 @pytest.mark.parametrize(

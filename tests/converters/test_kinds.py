@@ -21,6 +21,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC, OneClassSVM
+from sklearn.tree import DecisionTreeClassifier
 
 from converters import ConversionError, check_golden, convert, open_session, read_metadata
 from converters.answers import parts_of, places_of, scores_of
@@ -84,8 +85,10 @@ def test_classifier_without_probabilities_answers_its_decision(name):
         lambda: MultiOutputClassifier(LogisticRegression()).fit(ROWS, np.column_stack([THREE, TWO])),
         lambda: OneVsRestClassifier(LogisticRegression()).fit(ROWS, MATRIX),
         lambda: MultiOutputClassifier(LogisticRegression()).fit(ROWS, np.column_stack([NAMED, NAMED[::-1]])),
+        lambda: RandomForestClassifier(5, random_state=0).fit(ROWS, np.column_stack([THREE, TWO])),
+        lambda: DecisionTreeClassifier(max_depth=4, random_state=0).fit(ROWS, np.column_stack([NAMED, NAMED[::-1]])),
     ],
-    ids=["outputs", "labels", "texts"],
+    ids=["outputs", "labels", "texts", "forest", "tree-of-texts"],
 )
 def test_each_output_of_a_classifier_is_a_target(make):
     """Its probabilities and its class, target by target, whatever form the converter gave them."""

@@ -226,6 +226,19 @@ def test_what_does_not_fit_is_named(inputs, message):
     assert message in refused(NUMBERS, *inputs)
 
 
+def test_a_text_that_is_not_utf_8_is_refused():
+    """Whoever looks for the end of `data` does not look into it."""
+    inputs = [
+        tensor("age", "INT64", [1], [1]),
+        tensor("member", "BOOL", [1], [True]),
+        tensor("income", "FP32", [1], [1.5]),
+        tensor("town", "BYTES", [1], ["HERE"]),
+    ]
+    request, rest = parse(json.dumps({"inputs": inputs}).encode().replace(b"HERE", b"\xff"), None)
+    with pytest.raises(BadRequest, match="failed to parse the request JSON buffer: "):
+        Inputs("m", MIXED).read(request.inputs, rest)
+
+
 def test_numbers_are_no_text():
     """Each column says what it wants."""
     inputs = [
