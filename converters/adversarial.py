@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters.crossing import crossing_rows
+from converters.cures.boosters import package_of
 from converters.modelfile import MISSING_TEXT
 from converters.oracle import quietly
 from converters.parity import TOLERANCE, compare
+from converters.rewriting import inner
 from converters.rows import Rows, join
 from converters.trees import at_most, reaching, scalers_and_model, trees_of
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
     Doubles = npt.NDArray[np.float64]
 
-__all__ = ["adversarial_rows", "missing_rows", "takes_missing"]
+__all__ = ["adversarial_rows", "holed_rows", "missing_rows", "takes_missing"]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _MAX_SPLITS = 1024
@@ -107,13 +110,13 @@ def missing_rows(oracle: Oracle, heldout: Rows, columns: Sequence[Column]) -> Ro
     return join(blocks)
 
 
-def adversarial_rows(oracle: Oracle, heldout: Rows, columns: Sequence[Column], *, missing: Sequence[bool] = ()) -> Rows:
+def adversarial_rows(oracle: Oracle, heldout: Rows, columns: Sequence[Column]) -> Rows:
     """Rows made to break a conversion, seeded by the model's own thresholds.
 
-    Neighbouring float32 values on both sides of tree thresholds, in rows that arrive at that split; doubles that
-    float32 cannot hold; values far outside the data; whole numbers around 2^24; texts that nobody trained on; and
-    missing values where they may be sent. What scikit-learn refuses (an unknown category, a logarithm of less than
-    nothing) is left out.
+    Neighbouring float32 values on both sides of tree thresholds, in rows that arrive at that split, or wherever the
+    answer of trees behind other steps changes; doubles that float32 cannot hold; values far outside the data; whole
+    numbers around 2^24; and texts that nobody trained on. What scikit-learn refuses (an unknown category, a logarithm
+    of less than nothing) is left out.
     """
     rng = np.random.default_rng(_SEED)
     base = heldout[rng.integers(len(heldout), size=_SPREAD_ROWS)]
@@ -123,12 +126,18 @@ def adversarial_rows(oracle: Oracle, heldout: Rows, columns: Sequence[Column], *
         further = [Rows(numbers=numbers) for numbers in (between, *far)]
     else:
         further = _table_blocks(base, between, columns)
-    blocks += [block for block in further if _answered(oracle, block)]
-    if any(missing):
-        holed = missing_rows(oracle, heldout, columns)
-        chosen = np.asarray(missing, dtype=np.bool_)
-        blocks.append(holed if chosen.all() else _holed(base, columns, chosen & (rng.random(base.numbers.shape) < 0.2)))
-    return join(blocks)
+    if not blocks and any(package_of(part) or trees_of(part) for part in inner(oracle.estimator)):
+        blocks = crossing_rows(oracle, heldout, columns, rng)
+    return join(blocks + [block for block in further if _answered(oracle, block)])
+
+
+def holed_rows(oracle: Oracle, heldout: Rows, columns: Sequence[Column], missing: Sequence[bool]) -> Rows:
+    """Rows with missing values in the columns that take them; none if none does."""
+    if all(missing):
+        return missing_rows(oracle, heldout, columns)
+    rng = np.random.default_rng(_SEED)
+    base = heldout[rng.integers(len(heldout), size=_SPREAD_ROWS if any(missing) else 0)]
+    return _holed(base, columns, np.asarray(missing) & (rng.random(base.numbers.shape) < 0.2))
 
 
 def _between_and_far(base: Doubles, rng: np.random.Generator) -> list[Doubles]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from converters.adversarial import adversarial_rows, takes_missing
+from converters.adversarial import adversarial_rows, holed_rows, takes_missing
 from converters.conversion import INPUT_NAME, TEXT_INPUT, check_fitted, graph_of
 from converters.errors import ConversionError, ConverterError, ParityError
 from converters.golden import check_golden, choose_golden
@@ -19,7 +19,7 @@ from converters.modelfile import MAX_TOLERANCE, Column, Metadata, Provenance, Si
 from converters.oracle import oracle_of, settle
 from converters.parity import TOLERANCE, certify, compare
 from converters.profile import profile
-from converters.rows import Rows
+from converters.rows import Rows, join
 from converters.session import open_session, score
 from converters.table import Layout
 
@@ -120,7 +120,7 @@ def build_model_file(  # noqa: PLR0913 - all that a file is made of
     found, failures = None, list[ConverterError]()
     for precision in precisions:
         try:
-            candidate = _candidate(oracle, columns, heldout, precision, tolerance)
+            candidate = _candidate(oracle, columns, heldout, adversarial, precision, tolerance)
         except ConversionError as error:
             failures.append(error)
             continue
@@ -138,7 +138,12 @@ def build_model_file(  # noqa: PLR0913 - all that a file is made of
 
 
 def _candidate(
-    oracle: Oracle, columns: Sequence[Column], heldout: Rows, precision: Precision, tolerance: float
+    oracle: Oracle,
+    columns: Sequence[Column],
+    heldout: Rows,
+    adversarial: Rows,
+    precision: Precision,
+    tolerance: float,
 ) -> _Candidate:
     """Convert in one precision and measure."""
     graph = graph_of(oracle, columns, heldout, dtype=precision.takes, computes=precision.computes)
@@ -170,7 +175,7 @@ def _candidate(
             for column, taken in zip(signature.columns, missing, strict=True)
         ]
         signature = msgspec.structs.replace(signature, columns=tuple(filled))
-    adversarial = adversarial_rows(oracle, heldout, columns, missing=missing)
+    adversarial = join([adversarial, holed_rows(oracle, heldout, columns, missing)])
     certificate = certify(
         oracle, run, heldout, adversarial, graph_sha256=graph_sha256(graph.model), tolerance=tolerance
     )

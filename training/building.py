@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from converters import ModelFile
     from training.config import TrainConfig
 
-__all__ = ["Basis", "build_file", "git_revision", "prepare_basis", "write_file"]
+__all__ = ["Basis", "build_file", "git_revision", "library_versions", "prepare_basis", "write_file"]
 
 _LIBRARIES = ("hotgate", "numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "skl2onnx")
 
@@ -82,7 +82,7 @@ def build_file(basis: Basis, estimator: Any, parameters: dict[str, Any]) -> Mode
         data_digest=dataset.digest,
         data_revision=config.data.revision,
         parameters={**parameters, "split": msgspec.to_builtins(config.split)},
-        versions=_versions(),
+        versions=library_versions(),
         seed=config.seed,
     )
     chosen: dict[str, Any] = {} if config.tolerance is None else {"tolerance": config.tolerance}
@@ -136,7 +136,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """What a model file says it was made with."""
     from importlib.metadata import version
 
     return {name: version(name) for name in _LIBRARIES}

@@ -115,8 +115,15 @@ def register(*, file: Path, name: str, run_id: str | None, evidence: Path | None
 @click.command()
 @click.argument("model")
 @click.option("--data", help="breast-cancer, or a .csv or .parquet file; held out as in training.")
-@click.option("--target", help="The column with the classes; needed for a file.")
+@click.option("--target", help="The column with the classes or numbers, if the data has one.")
 @_SET
+@click.option(
+    "--converter",
+    "converters",
+    multiple=True,
+    metavar="PACKAGE.MODULE:FUNCTION",
+    help="Registers converters of your own with skl2onnx; may be given several times.",
+)
 @click.option("--output", type=_OUTPUT, help="Where to write the model file  [default: under the home folder].")
 @click.option("--register", "registering", is_flag=True, help="Register the file as a new version.")
 @click.option("--name", help="Registered model  [default: the name in models:/NAME/VERSION].")
@@ -129,6 +136,7 @@ def convert(
     data: str | None,
     target: str | None,
     overrides: tuple[str, ...],
+    converters: tuple[str, ...],
     output: Path | None,
     registering: bool,
     name: str | None,
@@ -140,8 +148,10 @@ def convert(
 
     MODEL is models:/NAME/VERSION, models:/NAME/STAGE, models:/NAME@ALIAS, or the folder of a saved MLflow model; as a
     stage of the pipeline (--prepared, --output) the folder that `hotgate train --into` wrote.
-    Loading one may run code that it carries: convert what you trust. The data is split as in training, so a model
-    that was trained elsewhere may have seen the rows that judge it.
+    Loading one may run code that it carries: convert what you trust. It may be any kind of model, on numbers, texts,
+    booleans and dates, with gaps. Rows of the data are held out to judge it; a model that was trained elsewhere may
+    have seen them. Only a classifier with probabilities on numbers keeps them for `hotgate gate`; to promote any other
+    takes --force and a reason.
 
     Exit code 0: done. 1: ONNX and scikit-learn differ, or the model has no ONNX form; nothing is registered.
     2: an argument, the data or the model is impossible. 4: MLflow could not be reached, or refused.
@@ -156,8 +166,10 @@ def convert(
         if prepared is not None and output is not None:
             convert_stage(config, prepared, Path(model), output, as_json=as_json)
             return
-        converted = convert_model(model, config, home(), output=output, name=name)
+        converted = convert_model(model, config, home(), output=output, name=name, converters=converters)
         version = converted.register() if registering else None
+    for note in converted.file.notes:
+        click.echo(note, err=True)
     if version is not None:
         show_version(version, as_json=as_json)
     elif as_json:

@@ -40,7 +40,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source: str = BREAST_CANCER
     """`breast-cancer`, or the path of a .csv or .parquet file with one row an example."""
     target: str | None = None
-    """Column that holds the class of each row; needed for a file."""
+    """Column that holds the class of each row; needed to train on a file."""
     labels: tuple[str, ...] = ()
     """Display names of the classes, in the classes' sorted order; empty: the classes as text."""
     ignore: tuple[str, ...] = ()
@@ -49,11 +49,6 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Columns whose whole numbers are codes of categories, not quantities; boolean columns are categories anyway."""
     revision: str | None = None
     """Where the data stands in its own version control; goes into the model file as it is."""
-
-    def __post_init__(self) -> None:
-        """Refuse a file without a target."""
-        if self.source != BREAST_CANCER and not self.target:
-            raise ValueError(f"target must name the column with the classes of {self.source}, got {self.target!r}")
 
 
 class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

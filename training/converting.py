@@ -15,9 +15,12 @@ from training.config import check_name
 from training.environment import prepare
 from training.errors import ConfigError, DataError
 from training.evidence import evidence_folder, write_evidence
+from training.tables import convert_table, is_trained_here
 from training.tracking import connect, mapped, tracking_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
@@ -61,8 +64,12 @@ def convert_model(
     output: Path | None = None,
     name: str | None = None,
     basis: Basis | None = None,
+    converters: Sequence[str] = (),
 ) -> Converted:
     """Load a scikit-learn model, certify it on the configured data and write its model file.
+
+    A classifier with probabilities on numbers is judged as in training, and its held-out rows are kept as evidence for
+    the gate. Any other model is certified all the same, and has no evidence: the gate cannot compare it.
 
     Args:
         model: `models:/NAME/VERSION` (or a stage, or `models:/NAME@ALIAS`), or the folder of a saved MLflow model.
@@ -71,6 +78,7 @@ def convert_model(
         output: the model file; else `<home>/models/<name>/<start of sha256>.onnx`.
         name: registered model; else the one in `model`, else the configured one.
         basis: the data and its split, if they were prepared from `config` already.
+        converters: `package.module:function`, which register converters of the user's own.
 
     Raises:
         ConfigError: `model` names nothing that can be loaded.
@@ -84,11 +92,15 @@ def convert_model(
         check_name(name)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    basis = basis or prepare_basis(config)
-    _check_fit(estimator, basis)
-    file = build_file(basis, estimator, _parameters(estimator))
+    if basis is None and (converters or not is_trained_here(estimator, config)):
+        file = convert_table(estimator, config, _parameters(estimator), converters=converters)
+    else:
+        basis = basis or prepare_basis(config)
+        _check_fit(estimator, basis)
+        file = build_file(basis, estimator, _parameters(estimator))
     target = output or home / "models" / name / f"{file.sha256[:16]}.onnx"
-    write_evidence(evidence_folder(target, file.sha256), basis.dataset, basis.split, fitted_here=False)
+    if basis is not None:
+        write_evidence(evidence_folder(target, file.sha256), basis.dataset, basis.split, fitted_here=False)
     path = write_file(file, target)
     return Converted(home=home, name=name, file=file, path=path, estimator=estimator, run_id=run_id)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["float", "int", "category"]
 
-__all__ = ["Dataset", "load_dataset", "write_csv"]
+__all__ = ["Dataset", "load_dataset", "read_columns", "write_csv"]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -76,13 +76,11 @@ def load_dataset(config: DataConfig) -> Dataset:
     """
     if config.source == BREAST_CANCER:
         return _breast_cancer(config)
-    frame = _read(Path(config.source))
+    if not config.target:
+        raise DataError(f"data.target must name the column with the classes of {config.source}, got {config.target!r}")
     target = str(config.target)
-    for column in (target, *config.ignore, *config.categories):
-        if column not in frame.columns:
-            raise DataError(f"{config.source} has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
-    classes, codes = _classes(frame[target])
-    features = frame.drop(columns=[target, *config.ignore])
+    features, labels = read_columns(config)
+    classes, codes = _classes(labels)
     if not features.shape[1]:
         raise DataError(f"{config.source} has no column left to learn from beside {target!r}")
     unused = [column for column in config.categories if column not in features.columns]
@@ -98,6 +96,20 @@ def load_dataset(config: DataConfig) -> Dataset:
         classes=classes,
         labels=_labels(config, classes),
     )
+
+
+def read_columns(config: DataConfig) -> tuple[pd.DataFrame, pd.Series | None]:
+    """A file's features, of whatever kind, and its target if one is named.
+
+    Raises:
+        DataError: the file cannot be read, or has no such column.
+    """
+    frame = _read(Path(config.source))
+    named = [config.target] if config.target else []
+    for column in (*named, *config.ignore, *config.categories):
+        if column not in frame.columns:
+            raise DataError(f"{config.source} has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+    return frame.drop(columns=[*named, *config.ignore]), frame[config.target] if config.target else None
 
 
 def write_csv(dataset: Dataset, path: Path, index: npt.NDArray[np.int64] | None = None) -> Path:

@@ -81,9 +81,9 @@ def certify(estimator, run, heldout, further, **how):
 
 
 def adversarial_rows(estimator, rows, *, missing):
-    taken = [missing] * rows.shape[1]
-    made = adversarial.adversarial_rows(asking(estimator), Rows(numbers=rows), columns(rows), missing=taken)
-    return made.numbers
+    oracle, given, taken = asking(estimator), Rows(numbers=rows), [missing] * rows.shape[1]
+    made = adversarial.adversarial_rows(oracle, given, columns(rows)).numbers
+    return np.concatenate([made, adversarial.holed_rows(oracle, given, columns(rows), taken).numbers])
 
 
 def missing_rows(estimator, rows):

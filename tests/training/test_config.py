@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from training.config import DataConfig, TrainConfig, load_config
+from training.config import SplitConfig, TrainConfig, load_config
 from training.errors import ConfigError
 
 
@@ -52,7 +52,6 @@ def test_an_empty_file_holds_the_defaults(tmp_path):
         ("tolerance=0.5", ["tolerance", "0.001", "0.5"]),
         ("name=a/b", ["name", "'a/b'"]),
         ("experiment= ", ["experiment", "empty"]),
-        ("data.source=rows.csv", ["target", "rows.csv"]),
         ("split.seed=3", ["seed", "$.split"]),
         ("nonsense", ["key=value", "'nonsense'"]),
         ("search..folds=3", ["key=value"]),
@@ -89,8 +88,8 @@ def test_a_table_laid_over_a_value_is_refused(tmp_path):
 
 def test_construction_in_code_is_held_to_the_same_bounds():
     """The checks belong to the type, not to the file."""
-    with pytest.raises(ValueError, match="target must name"):
-        DataConfig(source="rows.csv")
+    with pytest.raises(ValueError, match="holdout must be"):
+        SplitConfig(holdout=0.9)
 
 
 def test_every_setting_says_what_it_means():

@@ -8,15 +8,19 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import BernoulliNB
+from sklearn.pipeline import make_pipeline
 
-from converters import open_session
+from converters import open_session, verify_file
 from converters.session import score
 from training import cli
 from training.config import load_config
 from training.converting import convert_model
-from training.data import write_csv
+from training.data import load_dataset, write_csv
 from training.errors import ConfigError, DataError
 from training.evidence import HELDOUT, TRAINED
 from training.tracking import save_sklearn, tracking_uri
@@ -116,6 +120,34 @@ def test_data_with_other_columns_is_refused(trained, config, tmp_path):
     ):
         with pytest.raises(DataError, match=words):
             convert_model(_saved(estimator, tmp_path / f"m{index}"), config, tmp_path / "home")
+
+
+def test_any_other_model_is_converted_from_the_file_as_it_is(tmp_path):
+    """Texts without names, and clusters without a target; the notes say which rows have judged them."""
+    texts = [f"{'good' if number % 2 else 'bad'} wine number {number}" for number in range(80)]
+    pd.DataFrame({"text": texts, "kind": np.arange(80) % 2}).to_csv(tmp_path / "texts.csv", index=False)
+    words = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, np.arange(80) % 2)
+    points = np.random.default_rng(0).normal(size=(80, 2)) + np.arange(80)[:, None] % 2 * 9
+    pd.DataFrame(points, columns=["a", "b"]).to_csv(tmp_path / "points.csv", index=False)
+    clusters = KMeans(2, n_init=1, random_state=0).fit(points)
+
+    config = load_config(None, [f"data.source={tmp_path / 'texts.csv'}", "data.target=kind"])
+    classifier = convert_model(_saved(words, tmp_path / "words"), config, tmp_path / "home", name="words")
+    config = load_config(None, [f"data.source={tmp_path / 'points.csv'}"])
+    found = convert_model(_saved(clusters, tmp_path / "clusters"), config, tmp_path / "home", name="points")
+
+    assert [column.kind for column in classifier.file.metadata.signature.columns] == ["string"]
+    assert found.file.metadata.signature.task == "clusters"
+    assert [column.name for column in found.file.metadata.signature.columns] == ["a", "b"]
+    assert "20 of 80 rows" in found.file.notes[0]
+    assert verify_file(classifier.path).ok
+    assert verify_file(found.path).ok
+
+
+def test_what_training_needs_is_told_where_it_is_missing(csv):
+    """A classifier of numbers is judged by the classes in the data."""
+    with pytest.raises(DataError, match=r"data\.target must name the column with the classes"):
+        load_dataset(load_config(None, [f"data.source={csv}"]).data)
 
 
 @pytest.mark.parametrize("model", ["nowhere", "models:/", "models:/a/b/c"])
