@@ -40,6 +40,7 @@ Dtype = Literal["float32", "float64"]
 
 _SHOWN = 300
 _UNKNOWN = re.compile(r"Unable to find a (?:shape calculator|converter) for type '<class '([\w.]+)'>'")
+_ONE_INPUT = "at most 1 input(s) is(are) supported"
 _NEAREST = {
     "NearestCentroid": "KNeighborsClassifier and LogisticRegression have one",
     "ClassifierChain": "MultiOutputClassifier has one",
@@ -166,6 +167,8 @@ def _said(error: Exception) -> str:
         return (
             f"nobody has written a converter for {kind}; {_NEAREST.get(kind, 'register one of yours (`converters=`)')}"
         )
+    if _ONE_INPUT in said:
+        return "it takes one table of numbers: put the ColumnTransformer in front of it, in a pipeline around both"
     shown = said if len(said) <= _SHOWN else said[:_SHOWN] + " …"
     return shown or type(error).__name__
 

@@ -79,7 +79,9 @@ def convert(  # noqa: PLR0913 - one call for all that can be said
         notes = (f"no held-out rows were given: {judges.sum()} of {count} rows, by seed {seed}, judge the graph",)
     else:
         judges = np.arange(len(table.rows)) >= count
-    train = table.rows[~judges]
+    train, wide = table.rows[~judges], _too_wide(table)
+    if wide:
+        notes = (*notes, f"takes float64: column {wide!r} holds whole numbers that float32 does not")
     file = build_model_file(
         estimator,
         columns=table.columns,
@@ -89,7 +91,7 @@ def convert(  # noqa: PLR0913 - one call for all that can be said
         labels=labels,
         tolerance=tolerance,
         layout=table.layout,
-        precisions=[_DOUBLE] if _needs_double(table) else [_SINGLE, _INSIDE, _DOUBLE],
+        precisions=[_DOUBLE] if wide else [_SINGLE, _INSIDE, _DOUBLE],
         target_names=_names(y),
     )
     return replace(file, notes=(*notes, *file.notes))
@@ -156,13 +158,13 @@ def _heldout(count: int, y: Any, seed: int) -> npt.NDArray[np.bool_]:
     return judges
 
 
-def _needs_double(table: Table) -> bool:
-    """Whether a whole number or a date would change in float32."""
+def _too_wide(table: Table) -> str:
+    """The first column whose whole numbers or dates would change in float32; empty if there is none."""
     for place, column in enumerate(table.columns):
         values = table.rows.numbers[:, place]
         if column.kind == "int" and np.abs(values[np.isfinite(values)]).max(initial=0) > _EXACT_MAX:
-            return True
-    return False
+            return column.name
+    return ""
 
 
 def _names(y: Any) -> tuple[str, ...]:

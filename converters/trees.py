@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tree", "at_most", "reaching", "scalers_and_model", "trees_of"]
 
-_ZERO = 1e-30
-"""lightgbm parts what is nothing from what is not at 1e-35, and there takes some of either for the other."""
-
 _SCALERS = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
 
 
@@ -70,11 +67,6 @@ def _walk(model: Any) -> Iterator[Tree]:
             left=tree.children_left,
             right=tree.children_right,
         )
-    elif hasattr(model, "get_booster"):  # xgboost: less than the split goes left
-        yield from _frame_trees(model.get_booster(), ("Tree", "Node", "Feature", "Split", "Yes", "No"), below=True)
-    elif hasattr(model, "booster_"):  # lightgbm
-        names = ("tree_index", "node_index", "split_feature", "threshold", "left_child", "right_child")
-        yield from _frame_trees(model.booster_, names, below=False)
     elif hasattr(model, "_predictors"):  # histogram gradient boosting: [iterations][classes]
         for predictor in (one for iteration in model._predictors for one in iteration):  # noqa: SLF001 - no public way
             nodes = predictor.nodes
@@ -88,28 +80,6 @@ def _walk(model: Any) -> Iterator[Tree]:
     else:
         for member in _members(model):
             yield from _walk(member)
-
-
-def _frame_trees(booster: Any, names: tuple[str, ...], *, below: bool) -> Iterator[Tree]:
-    """The trees of a booster that tells them as a table of nodes: tree, node, column, threshold, left, right."""
-    tree, node, column, threshold, left, right = names
-    table = booster.trees_to_dataframe()
-    known = booster.feature_names if below else booster.feature_name()
-    places = {name: place for place, name in enumerate(known or [])}
-    identity = "ID" if below else node
-    for _, nodes in table.groupby(tree):
-        index = {name: place for place, name in enumerate(nodes[identity])}
-        leaf = (nodes[column].isna() | (nodes[column] == "Leaf")).to_numpy()
-        feature = [
-            -1 if ends else places.get(name, int(str(name)[1:]) if name not in places else -1)
-            for name, ends in zip(nodes[column], leaf, strict=True)
-        ]
-        values = np.where(leaf, np.nan, nodes[threshold].to_numpy(dtype=np.float64))
-        values[np.abs(values) < _ZERO] = np.nan
-        if below:
-            values = np.nextafter(values.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
-        sides = [np.array([index.get(name, -1) for name in nodes[side]], dtype=np.int64) for side in (left, right)]
-        yield Tree(feature=np.array(feature, dtype=np.int64), threshold=values, left=sides[0], right=sides[1])
 
 
 def _members(model: Any) -> list[Any]:

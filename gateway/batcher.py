@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from converters.modelfile import Signature
     from gateway.engine import Engine
+    from gateway.errors import GatewayError
     from gateway.rows import Row, Texts
     from gateway.settings import GatewaySettings
     from gateway.tickets import Member, Request, Scores
@@ -368,10 +369,16 @@ class Batcher:
     ) -> None:
         start, end = members[0].start, members[-1].start + members[-1].count
         if isinstance(scores, Exception):
-            _log.error("scoring %d rows failed", end - start, exc_info=scores)
             self._observer.failed(end - start)
+            error: GatewayError
+            if block.texts is None:
+                _log.error("scoring %d rows failed", end - start, exc_info=scores)
+                error = Internal("scoring failed")
+            else:  # an encoder may refuse a text that it was not fitted on, as scikit-learn's does
+                _log.warning("%d rows have no answer: %s", end - start, scores)
+                error = Unanswerable("the model has no answer for these values: a text that it does not know")
             for member in members:
-                member.fail(Internal("scoring failed"))
+                member.fail(error)
         elif _finite(scores):
             texts = None if block.texts is None else block.texts[start:end]
             self._observer.ran(

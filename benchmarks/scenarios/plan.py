@@ -51,6 +51,8 @@ class ScenarioPlan(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 20.0
     """Most, for an observer that was stopped to take in what came meanwhile."""
     starts: int = 3
+    forest_trees: int = 500
+    """Of the forest whose conversion is timed."""
     wide_models: int = 3
     wide_features: int = 1000
     wide_requests: int = 30

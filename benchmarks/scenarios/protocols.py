@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from benchmarks.errors import BenchError
 from benchmarks.forms import FORMS, Form, Sent, check_form
 from benchmarks.load import LoadPlan, LoadResult, run
 from benchmarks.report import table
@@ -56,6 +58,12 @@ class ProtocolFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Of one row."""
     mixed: dict[str, list[Asked]]
     """A row of a model of mixed columns, and one of as many floats."""
+    forest_trees: int
+    forest_s: dict[str, float]
+    """Seconds that a forest takes: to convert, to convert and certify and describe, to verify."""
+    forest_bytes: int
+    forest_rows: int
+    """That its certificate compared."""
 
 
 def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> ProtocolFigures:
@@ -81,7 +89,13 @@ def measure(rig: Rig, plan: ScenarioPlan, say: Callable[[str], None]) -> Protoco
             for form, count, sent in work[:: 1 if number % 2 else -1]:
                 result = run(rig.generator, _block(rig, plan, server.port, sent, abs(count)))
                 blocks.setdefault((form, count), []).append(checked(result, f"{form}, {abs(count)} connections"))
+    say(f"converting and certifying a forest of {plan.forest_trees} trees")
+    forest_s, forest_bytes, forest_rows = _time_forest(rig.folder, plan.forest_trees)
     return ProtocolFigures(
+        forest_trees=plan.forest_trees,
+        forest_s=forest_s,
+        forest_bytes=forest_bytes,
+        forest_rows=forest_rows,
         block_s=plan.block_s / 2,
         rounds=plan.rounds,
         requests=sum(block.requests for found in blocks.values() for block in found),
@@ -155,6 +169,35 @@ def _train_mixed(folder: Path, seed: int) -> dict[str, tuple[Path, bytes]]:
     return made
 
 
+def _time_forest(folder: Path, trees: int) -> tuple[dict[str, float], int, int]:
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+
+    from converters import Column, convert, verify_file
+    from converters.conversion import graph_of
+    from converters.oracle import oracle_of
+    from converters.rows import Rows
+    from converters.table import Layout
+
+    data = load_breast_cancer()
+    forest = RandomForestClassifier(trees, random_state=0).fit(data.data[::2], data.target[::2])
+    held = Rows(numbers=data.data[1::2])
+    columns = [Column(name=f"c{place}") for place in range(held.numbers.shape[1])]
+    begun = time.monotonic()
+    graph_of(oracle_of(forest, Layout(), held[:2]), columns, held)
+    converted = time.monotonic()
+    file = convert(forest, data.data[::2], heldout=data.data[1::2])
+    whole = time.monotonic()
+    path = folder / "timed.onnx"
+    path.write_bytes(file.data)
+    written = time.monotonic()
+    verdict = verify_file(path)
+    if not verdict.ok:
+        raise BenchError(f"the forest is refused: {verdict.reason}")
+    seconds = {"convert": converted - begun, "whole": whole - converted, "verify": time.monotonic() - written}
+    return seconds, len(file.data), file.metadata.parity.rows
+
+
 def _asked(blocks: list[LoadResult]) -> Asked:
     return Asked(
         throughput_per_s=median(block.throughput_per_s for block in blocks),
@@ -196,7 +239,11 @@ A pipeline over 8 numbers, 2 texts (one-hot) and 2 booleans beside one over 12 n
 
 Mixed columns answer {", ".join(ratios)} of the requests that floats answer. Medians of {figures.rounds} blocks of \
 {figures.block_s:g} s, all forms in turn, forwards and backwards; {figures.requests:,} requests, 0 failed. Bodies of \
-{MANY_ROWS:,} rows over {MANY_CONNECTIONS} connections."""
+{MANY_ROWS:,} rows over {MANY_CONNECTIONS} connections.
+
+A forest of {figures.forest_trees} trees ({figures.forest_bytes / 2**20:.1f} MiB): {figures.forest_s["convert"]:.1f} \
+s to convert; {figures.forest_s["whole"]:.1f} s to convert, certify on {figures.forest_rows:,} rows and describe; \
+{figures.forest_s["verify"]:.1f} s to verify."""
 
 
 def _cell(asked: Asked) -> str:

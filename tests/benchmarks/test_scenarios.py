@@ -48,6 +48,7 @@ TINY = ScenarioPlan(
     swap_trees=(10, 20),
     drain_s=0.3,
     starts=1,
+    forest_trees=5,
     wide_models=2,
     wide_features=20,
     wide_requests=2,

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import skl2onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.decomposition import KernelPCA
@@ -258,3 +259,16 @@ def test_estimator_without_a_converter_is_refused_with_the_nearest_that_has_one(
         "skl2onnx cannot convert NearestCentroid: nobody has written a converter for NearestCentroid;"
         " KNeighborsClassifier and LogisticRegression have one"
     )
+
+
+def test_chooser_inside_what_takes_one_table_is_refused_with_the_way_round():
+    """The texts go in front."""
+    frame = pd.DataFrame({"w": ["x", "y", "y"] * 60, "x": np.random.default_rng(0).normal(size=180)})
+    chooser = make_column_transformer((OneHotEncoder(), ["w"]), (StandardScaler(), ["x"]))
+    inside = make_pipeline(chooser, LogisticRegression())
+    labels = frame["x"] > 0
+
+    with pytest.raises(ConversionError, match="put the ColumnTransformer in front of it, in a pipeline around both"):
+        convert(CalibratedClassifierCV(inside, cv=2).fit(frame, labels), frame)
+    around = make_pipeline(chooser, CalibratedClassifierCV(LogisticRegression(), cv=2)).fit(frame, labels)
+    assert convert(around, frame[:90], heldout=frame[90:]).metadata.parity.passed

@@ -326,6 +326,7 @@ def test_whole_numbers_that_float32_cannot_hold_are_taken_as_doubles():
     estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, frame["account"] % 2**30 > 20)
     file = convert(estimator, frame[:200], heldout=frame[200:])
 
+    assert file.notes == ("takes float64: column 'account' holds whole numbers that float32 does not",)
     assert file.metadata.signature.dtype == file.metadata.reference.dtype == "float64"
     told = served(file, frame.to_numpy(dtype=np.float64))["label"][1]
     assert np.abs(told - estimator.predict_proba(frame)).max() < 1e-6

@@ -16,7 +16,7 @@ from converters.modelfile import MISSING_TEXT, Column, Signature, Target
 from gateway.batcher import Batcher
 from gateway.blocks import empty_rows
 from gateway.engine import CostModel
-from gateway.errors import BadRequest, Internal
+from gateway.errors import BadRequest, Unanswerable
 from gateway.rows import RowPacker, TablePacker, packer_of
 from gateway.settings import GatewaySettings
 from gateway.tickets import Ticket
@@ -234,7 +234,7 @@ def test_a_text_stays_with_its_row(seed, inline_limit_us):
             ticket.cancel()
         try:
             answer = await ticket
-        except (Internal, asyncio.CancelledError):
+        except (Unanswerable, asyncio.CancelledError):
             answer = None
         right = [[mark, mark] for mark in marks]
         assert answer in {"bad": [None], "leaves": [None, right]}.get(kind, [right])  # a full batch runs at once
