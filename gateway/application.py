@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from granian._granian import RSGIProtocolClosed
 from litestar import Litestar
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
@@ -160,7 +161,12 @@ class Gateway(Litestar):
             headers = scope.headers
             route, parameters = found
             if takes(headers, route.media_types, self._max_body) is not None:
-                answer = await route.answer(parameters, headers, await protocol())
+                try:
+                    body = await protocol()
+                except RSGIProtocolClosed:  # the client broke off: there is nobody to tell, and nothing to log
+                    protocol.response_empty(400, [])
+                    return
+                answer = await route.answer(parameters, headers, body)
                 if self.worker.admission.draining:
                     answer[1].append(CLOSE)
                 protocol.response_bytes(*answer)

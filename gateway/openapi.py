@@ -6,10 +6,12 @@ number too, so that a true answer would break the schema. msgspec takes the firs
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Operation, RequestBody
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
     from litestar.openapi.spec import Schema
 
-__all__ = ["ClosedStructs", "TrueJson", "corrected"]
+__all__ = ["ClosedStructs", "OptionalBody", "TrueJson", "corrected"]
 
 _JSON = "application/json"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -57,6 +59,16 @@ class ClosedStructs(OpenAPISchemaPlugin):
         )
         made.additional_properties = False
         return made
+
+
+@dataclasses.dataclass
+class OptionalBody(Operation):
+    """An operation that does without a body, which Litestar always calls required."""
+
+    def __post_init__(self) -> None:
+        """Say so."""
+        if isinstance(self.request_body, RequestBody):
+            self.request_body.required = False
 
 
 def corrected(schema: Any, *, inside: str = "") -> Any:

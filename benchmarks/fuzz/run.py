@@ -111,6 +111,12 @@ def fuzz(
     for lane, grown in growth.items():
         if grown > _GROWTH_BYTES:
             raise FuzzError(f"seed {seed}: the worker on lane {lane} grew by {grown / 2**20:.0f} MiB")
+    for lane in servers:
+        log = (folder / f"{lane}.log").read_text(encoding="utf-8", errors="replace")
+        if "Traceback" in log:
+            raise FuzzError(
+                f"seed {seed}: the server on lane {lane} met a defect:\n{log[log.index('Traceback') :][:4000]}"
+            )
     shown = {str(status): count for status, count in sorted(statuses.items())}
     return FuzzReport(seed=seed, rounds=number - first, requests=requests, statuses=shown, growth_bytes=growth)
 

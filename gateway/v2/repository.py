@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from gateway.bodies import documented
 from gateway.errors import BadRequest, Refused
+from gateway.openapi import OptionalBody
 from gateway.reply import JSON_HEADER, Reply
 from gateway.v2 import words
 from gateway.v2.describe import Indexed, index_of
@@ -57,7 +58,14 @@ def v2_repository_routes(worker: Worker) -> list[HTTPRouteHandler]:
     common: dict[str, Any] = {"status_code": 200, "raises": [], "tags": ["v2"]}
     token = worker.settings.admin_token
 
-    @post("/v2/repository/index", dto=documented(IndexRequest), return_dto=None, responses=_MALFORMED, **common)
+    indexing: dict[str, Any] = {
+        "path": "/v2/repository/index",
+        "dto": documented(IndexRequest),
+        "return_dto": None,
+        "operation_class": OptionalBody,
+    }
+
+    @post(**indexing, responses=_MALFORMED, **common)
     async def index(
         request: Request[Any, Any, Any], data: JSONBody[IndexRequest | None] = None
     ) -> Reply[list[Indexed]]:
@@ -70,6 +78,7 @@ def v2_repository_routes(worker: Worker) -> list[HTTPRouteHandler]:
         "path": "/v2/repository/models/{model:str}/load",
         "dto": documented(LoadRequest),
         "return_dto": None,
+        "operation_class": OptionalBody,
     }
 
     @post(**loading, responses=_ADMIN, **common)

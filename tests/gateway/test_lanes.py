@@ -480,6 +480,7 @@ def test_a_body_that_is_cut_off_hurts_nobody_else(lanes):
                 connection.sendall(head % (content_type, len(whole)) + whole[:120])
         assert post(server.port, body)[0] == 200, lane
         wait_until(lambda server=server, before=before: _rows_scored(server) == before + 1, what="one row more")
+        assert "Traceback" not in server.text(), lane
 
 
 def _rows_scored(server):

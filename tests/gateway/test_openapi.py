@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,10 +85,11 @@ def test_a_server_does_what_its_description_says(tmp_path):
         before = server.workers()
         run = subprocess.run(
             [
-                *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml"),
+                *(Path(sys.executable).with_name("schemathesis"), "--config-file", JUDGE / "schemathesis.toml"),
                 *("run", f"http://127.0.0.1:{server.port}/schema", "--seed", "6", "--max-examples", "12", "--no-color"),
             ],
-            cwd=JUDGE,
+            cwd=tmp_path,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": str(JUDGE / "hooks.py"), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
             timeout=150,
