@@ -1,10 +1,10 @@
-"""Requests of MLflow's scoring protocol, good and bad, for a model with the columns a, b and c."""
+"""Requests of MLflow's scoring protocol, good and bad: for a model with the columns a, b and c, and for a mixed one."""
 
 from __future__ import annotations
 
 import json
 
-__all__ = ["COLUMNS", "CORPUS", "CSV", "JSON", "NAMED", "ROWS"]
+__all__ = ["COLUMNS", "CORPUS", "CSV", "JSON", "MIXED", "MIXED_ROW", "NAMED", "ROWS"]
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -179,3 +179,45 @@ CORPUS: dict[str, tuple[str | None, bytes]] = {
     "csv as json": (JSON, _CSV),
 }
 """By name: content type and body."""
+
+MIXED_ROW = {"age": 30.5, "city": "Bern", "visits": 3, "member": True}
+
+
+def _records(**changed):
+    return {"dataframe_records": [{**MIXED_ROW, **changed}, MIXED_ROW]}
+
+
+_MIXED_BODIES = {
+    "mixed records": _records(),
+    "mixed split": {"dataframe_split": {"columns": list(MIXED_ROW), "data": [list(MIXED_ROW.values())]}},
+    "mixed instances": {"instances": [dict(reversed(MIXED_ROW.items()))]},
+    "mixed inputs": {"inputs": {name: [value, value] for name, value in MIXED_ROW.items()}},
+    "mixed, age null": _records(age=None),
+    "mixed, age NaN": _records(age=float("nan")),
+    "mixed, age a whole number": _records(age=31),
+    "mixed, age as a string": _records(age="30.5"),
+    "mixed, city null": _records(city=None),
+    "mixed, a new city": _records(city="Oslo"),
+    "mixed, city empty": _records(city=""),
+    "mixed, city a number": _records(city=5),
+    "mixed, city a list": _records(city=["Bern"]),
+    "mixed, visits null": _records(visits=None),
+    "mixed, visits 3.0": _records(visits=3.0),
+    "mixed, visits 3.5": _records(visits=3.5),
+    "mixed, visits as a string": _records(visits="3"),
+    "mixed, visits true": _records(visits=True),
+    "mixed, member null": _records(member=None),
+    "mixed, member 1": _records(member=1),
+    "mixed, member 2": _records(member=2),
+    "mixed, member as a string": _records(member="false"),
+}
+
+MIXED: dict[str, tuple[str | None, bytes]] = {
+    **{name: (JSON, json.dumps(body).encode()) for name, body in _MIXED_BODIES.items()},
+    "mixed csv": (CSV, b'age,city,visits,member\n30.5,"Bern",3,True\n30.5,Basel,4,False\n'),
+    "mixed csv, age and city missing": (CSV, b"age,city,visits,member\n,,3,True\n,NA,3,False\n"),
+    "mixed csv, member 1": (CSV, b"age,city,visits,member\n30.5,Bern,3,1\n30.5,Bern,3,True\n"),
+    "mixed csv, visits missing": (CSV, b"age,city,visits,member\n30.5,Bern,,True\n"),
+    "mixed csv, visits 3.5": (CSV, b"age,city,visits,member\n30.5,Bern,3.5,True\n"),
+}
+"""The same for the columns of `MIXED_ROW`: age and city may be missing as they are in the training data."""
