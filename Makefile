@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro fuzz images-test closed-loop soak lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro fuzz coverage-table images-test closed-loop soak lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-micro: setup  ## measure each part of a request's path apart (ARGS=docs/ho
 
 fuzz: setup  ## an hour of right and wrong requests to gateways of every lane (ARGS="--seconds 60 --seed 1"); ends at the first fault
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
+
+coverage-table: setup  ## try every estimator of scikit-learn and write docs/coverage.md (some five minutes)
+	@$(BIN)/python -m benchmarks.coverage
 
 images-test: setup  ## build both images and run them hardened (needs root, buildah, podman, runc and debootstrap; minutes)
 	@HOTGATE_IMAGES=1 $(BIN)/python -m pytest tests/deploy/test_images.py -rP

@@ -20,13 +20,15 @@ __all__ = ["render", "tried"]
 
 _HEAD = """# What of scikit-learn can be served
 
-Written by `make coverage-table`; no row is left out. Every estimator of `sklearn.utils.all_estimators()`, and of the boosters
-that are installed, as scikit-learn's own common tests construct it, is fitted, converted by `converters.convert`, verified, and
-held against scikit-learn on 200 rows that neither its certificate nor its golden rows have seen.
+Written by `make coverage-table`; no row is left out. Every estimator of `sklearn.utils.all_estimators()`, and of the
+boosters that are installed, as scikit-learn's own common tests construct it, is fitted, converted by
+`converters.convert`, verified, and held against scikit-learn on 200 rows that neither its certificate nor its golden
+rows have seen.
 
 - *certified*: skl2onnx's graph passed as it is.
 - *cured*: hotgate did something for it, which stands beside it.
 - *refused*: it is not served, and why.
+- *not finished*: a minute was not enough to convert and judge it.
 - *nothing to serve*: it does not answer rows."""
 
 LIMIT_S = 60.0
@@ -55,13 +57,15 @@ def _tell(there: Connection, name: str) -> None:
 
 
 def _dead(name: str, said: str) -> list[Row]:
-    return [Row(name=name, task="", group="Other", verdict="refused", said=said)]
+    return [Row(name=name, task="", group="Other", verdict="not finished", said=said)]
 
 
 def render(rows: Sequence[Row], versions: dict[str, str]) -> str:
     """The page."""
     counts = Counter(row.verdict for row in rows)
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in ("certified", "cured", "refused", "nothing to serve"))
+    told = ", ".join(
+        f"{counts[kind]} {kind}" for kind in ("certified", "cured", "refused", "not finished", "nothing to serve")
+    )
     made = ", ".join(f"{name} {version}" for name, version in versions.items())
     parts = [_HEAD, f"{told}; {len({row.name for row in rows})} estimators, with {made}."]
     for group in _GROUPS:

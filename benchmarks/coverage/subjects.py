@@ -7,6 +7,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401 - else they hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "try_estimator"]
 
-Verdict = Literal["certified", "cured", "refused", "nothing to serve", "WRONG"]
+Verdict = Literal["certified", "cured", "refused", "not finished", "nothing to serve", "WRONG"]
 
 TOLERANCE = 1e-4
 """Of a score on a fresh row, in units of the largest expected one or of the value: ten times the certificate's."""
@@ -141,10 +141,13 @@ def _differs(
     estimator: Any, rows: Any, target: Target, part: npt.NDArray[np.float64], place: int, *, several: bool
 ) -> str:
     def of(found: Any) -> npt.NDArray[Any]:
-        chosen = found[place] if isinstance(found, list) else np.asarray(found)
-        if several and not isinstance(found, list):
-            return np.asarray(chosen)[:, place]
-        return np.asarray(chosen)
+        if isinstance(found, list):
+            return np.asarray(found[place])
+        if not several:
+            return np.asarray(found)
+        column = np.asarray(found)[:, place]
+        # Of several yes-or-no labels scikit-learn tells the probability of yes alone.
+        return np.column_stack([1 - column, column]) if target.scores == "probabilities" else column
 
     scores = part[:, 1:] if target.decides == "given" else part
     if not target.classes:
@@ -153,7 +156,8 @@ def _differs(
         places = part[:, 0].astype(int)
     else:
         places = (part[:, 0] > 0).astype(int) if target.decides == "sign" else part.argmax(axis=1)
-    predicted = of(estimator.predict(rows)).ravel()
+    found = np.asarray(estimator.predict(rows))
+    predicted = found[:, place] if several else found.ravel()
     flips = np.array(target.classes, dtype=object)[places] != predicted
     ties = np.zeros(len(part), dtype=bool)
     if scores.shape[1] > 1:

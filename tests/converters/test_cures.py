@@ -15,10 +15,11 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 from converters import ConversionError, ParityError, convert, open_session
 from converters.answers import places_of
@@ -272,3 +273,22 @@ def test_chooser_inside_what_takes_one_table_is_refused_with_the_way_round():
         convert(CalibratedClassifierCV(inside, cv=2).fit(frame, labels), frame)
     around = make_pipeline(chooser, CalibratedClassifierCV(LogisticRegression(), cv=2)).fit(frame, labels)
     assert convert(around, frame[:90], heldout=frame[90:]).metadata.parity.passed
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RandomizedSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, n_iter=2, cv=2, random_state=0),
+        lambda: SelfTrainingClassifier(LogisticRegression()),
+    ],
+    ids=["search", "self-training"],
+)
+def test_what_answers_with_another_estimator_is_that_one(make):
+    """skl2onnx knows no search but one, and no self-training."""
+    estimator = make()
+    hidden = isinstance(estimator, SelfTrainingClassifier)
+    estimator.fit(ROWS, np.where(np.arange(300) % 3 == 0, -1, LABELS) if hidden else LABELS)
+    with pytest.raises(Exception, match="Unable to find a shape calculator"):
+        plain_numbers(estimator, ROWS)
+
+    assert convert(estimator, ROWS[:150], heldout=ROWS[150:]).metadata.parity.error_max < 1e-5
