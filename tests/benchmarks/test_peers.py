@@ -229,6 +229,7 @@ def bench(home: Path, *options: str) -> tuple[list[str], dict[str, str]]:
 
 @pytest.mark.process
 @needs_two_cores
+@pytest.mark.skipif("HOTGATE_LONG" not in os.environ, reason="many seconds: HOTGATE_LONG=1 make test")
 def test_a_peer_that_cannot_be_installed_fails_alone(tmp_path):
     """The two that are needed have figures, the peer its reason, and the exit code is 1."""
     (tmp_path / "bench" / "peers").mkdir(parents=True)

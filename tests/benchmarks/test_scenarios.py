@@ -33,7 +33,7 @@ from benchmarks.scenarios.report import Report
 
 needs_two_cores = pytest.mark.skipif(len(cores()) < 2, reason="one core for the servers, one for the generator")
 
-MINUTES = {"garbage", "models", "monitoring", "protocols", "scaling", "swap-p99"}
+MINUTES = {"garbage", "models", "monitoring", "overload", "protocols", "scaling", "swap-p99"}
 LONG = pytest.mark.skipif("HOTGATE_LONG" not in os.environ, reason="many seconds each: HOTGATE_LONG=1 make test")
 TINY = ScenarioPlan(
     block_s=0.2,
