@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
+from sklearn.svm import SVC, NuSVC
 
 from converters.answers import places_of
 from converters.errors import ConversionError
@@ -128,9 +129,19 @@ def settle(oracle: Oracle, heldout: Rows, adversarial: Rows, tolerance: float) -
         scale = 1.0 if target.scores == "probabilities" else _spread(part[: len(heldout)])
         told = replace(target, scale=scale)
         if target.classes:
-            told = replace(told, decides=_decides(told, part, places[:, place], len(heldout), tolerance))
+            decides = _decides(told, part, places[:, place], len(heldout), tolerance)
+            told = replace(told, decides="given" if _votes(oracle.estimator, len(told.classes)) else decides)
         settled.append(told)
     return oracle._replace(targets=tuple(settled))
+
+
+def _votes(estimator: Any, classes: int) -> bool:
+    """Whether votes decide the class: their ties differ from the scores, though no held-out row may show it."""
+    while True:
+        inside = estimator.steps[-1][1] if hasattr(estimator, "steps") else getattr(estimator, "best_estimator_", None)
+        if inside is None:
+            return isinstance(estimator, SVC | NuSVC) and classes > 2 and not estimator.break_ties
+        estimator = inside
 
 
 def _decides(
