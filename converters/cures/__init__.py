@@ -20,13 +20,14 @@ from converters.cures.outputs import OUTPUTS, several_outputs
 from converters.cures.thresholds import THRESHOLDS
 from converters.cures.trees import cure_scaled_trees
 from converters.cures.voting import cure_voting
+from converters.cures.wrappers import cure_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["CURES", "converters_of", "cure_scaled_trees", "options_of", "register_booster"]
 
-CURES = (cure_encoder, cure_bins, cure_voting, cure_discriminant, cure_names)
+CURES = (cure_wrapper, cure_encoder, cure_bins, cure_voting, cure_discriminant, cure_names)
 """In this order, at every estimator inside an estimator, from the outside in."""
 
 CONVERTERS = {**BOOSTING, **IMPUTER, **THRESHOLDS}

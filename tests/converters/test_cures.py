@@ -11,11 +11,13 @@ from sklearn.datasets import make_classification
 from sklearn.decomposition import KernelPCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, VotingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - lets HalvingGridSearchCV be imported
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, HalvingGridSearchCV, TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -272,3 +274,22 @@ def test_chooser_inside_what_takes_one_table_is_refused_with_the_way_round():
         convert(CalibratedClassifierCV(inside, cv=2).fit(frame, labels), frame)
     around = make_pipeline(chooser, CalibratedClassifierCV(LogisticRegression(), cv=2)).fit(frame, labels)
     assert convert(around, frame[:90], heldout=frame[90:]).metadata.parity.passed
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FrozenEstimator(LogisticRegression().fit(ROWS, LABELS)),
+        lambda: HalvingGridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, random_state=0).fit(ROWS, LABELS),
+        lambda: make_pipeline(StandardScaler(), FrozenEstimator(LogisticRegression().fit(ROWS, LABELS))).fit(ROWS),
+    ],
+    ids=["frozen", "halving", "inside"],
+)
+def test_wrapper_is_answered_by_what_it_wraps(make):
+    """skl2onnx knows none of them; the one inside is converted, and the certificate asks the wrapper."""
+    estimator = make()
+    with pytest.raises(Exception, match="Unable to find a shape calculator"):
+        plain_numbers(estimator, ROWS)
+    file = convert(estimator, ROWS[:200], heldout=ROWS[200:])
+    answers = score(open_session(file.data), file.metadata.signature, ROWS.astype(np.float32))
+    assert np.abs(answers - estimator.predict_proba(ROWS)).max() < 1e-5
