@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro fuzz images-test closed-loop soak lock clean
+.PHONY: help setup demo test check format bench bench-gate bench-peers bench-drift bench-judges bench-micro coverage-table fuzz images-test closed-loop soak lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-micro: setup  ## measure each part of a request's path apart (ARGS=docs/ho
 	@$(BIN)/python -m pytest benchmarks/micro --benchmark-only --benchmark-json=.hotgate/bench/micro.json -qq >.hotgate/bench/micro.log \
 		|| { cat .hotgate/bench/micro.log; exit 1; }
 	@$(BIN)/python -m benchmarks.micro.table .hotgate/bench/micro.json $(ARGS)
+
+coverage-table: setup  ## fit, convert and check every estimator of scikit-learn; writes docs/coverage.md (minutes)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.coverage docs/coverage.md
 
 fuzz: setup  ## an hour of right and wrong requests to gateways of every lane (ARGS="--seconds 60 --seed 1"); ends at the first fault
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)

@@ -79,15 +79,6 @@ def test_classifier_without_probabilities_answers_its_decision(name):
     assert (classes_in((target, part)) == estimator.predict(ROWS)).all()
 
 
-def test_votes_decide_though_no_heldout_row_shows_it():
-    """Held-out rows on which SVC's votes and the largest score agree are no reason to read the class off the scores."""
-    estimator = SVC().fit(ROWS, THREE)
-    agree = estimator.decision_function(ROWS).argmax(axis=1) == estimator.predict(ROWS)
-    file = convert(estimator, ROWS[:120], heldout=ROWS[120:][agree[120:]])
-    target, _ = served(file, ROWS)["label"]
-    assert target.decides == "given"
-
-
 @pytest.mark.parametrize(
     "make",
     [
