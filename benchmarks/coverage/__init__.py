@@ -1,1 +1,1 @@
-"""What of scikit-learn can be served: every estimator tried, for `docs/coverage.md`."""
+"""What of scikit-learn can be served: every estimator fitted, converted, verified and checked once more."""

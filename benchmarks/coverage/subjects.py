@@ -1,146 +1,157 @@
-"""Every estimator of scikit-learn, and of the boosters that are installed, fitted on data that it takes."""
+"""Every estimator there is, with data of the form that it asks for."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import SkipTest
 
 import numpy as np
-from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401 - else they hide
+import sklearn
+from sklearn.datasets import make_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import all_estimators, get_tags
+from sklearn.utils._test_common.instance_generator import _construct_instances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Subject", "Task", "names", "subjects_of"]
+__all__ = ["Data", "Subject", "boosters", "build", "data_of", "names", "subjects"]
 
-ROWS = 300
-FRESH = 200
-"""Rows that neither fit, certificate nor golden rows have seen."""
-COLUMNS = 6
-_WORDS = ("red", "dry", "white", "sweet", "young", "old", "café", "l'eau", "cheap", "fine", "sour", "round")
-_TEXTS = {"CountVectorizer", "HashingVectorizer", "TfidfVectorizer"}
-_CATEGORIES = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}
-_COUNTS = {"LatentDirichletAllocation", "TfidfTransformer", "MultinomialNB", "ComplementNB", "CategoricalNB"}
+FITTED_ROWS = 240
+FRESH_ROWS = 200
+_FEATURES = 5
+_WORDS = ("red", "green", "blue", "fast", "slow", "house", "river", "gate")
 _BOOSTERS = {
-    "xgboost": ("XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor"),
+    "xgboost": ("XGBClassifier", "XGBRegressor"),
     "lightgbm": ("LGBMClassifier", "LGBMRegressor"),
+    "catboost": ("CatBoostClassifier", "CatBoostRegressor"),
 }
 
-Task = str
-"""`binary`, `multiclass`, `several targets`, or empty."""
+
+_SELECTORS = {"SelectFromModel", "SelectKBest", "SelectPercentile", "SequentialFeatureSelector"}
+"""Their tags do not say that they need `y` here."""
 
 
 class Subject(NamedTuple):
-    """One estimator, and the data for it."""
+    """One row of the table."""
 
     name: str
-    task: Task
+    data: str
+    """`two classes`, `three classes`, `one number`, `two numbers`, `texts` or `rows`."""
     group: str
-    estimator: Any
+
+
+class Data(NamedTuple):
+    """What an estimator is fitted on, and rows that it has never seen."""
+
     X: Any
     y: Any
-
-    def part(self, rows: slice) -> Any:
-        """Some rows of the data."""
-        return self.X.iloc[rows] if hasattr(self.X, "iloc") else self.X[rows]
+    fresh: Any
 
 
 def names() -> list[str]:
-    """All of them, by name: scikit-learn's, then the boosters'."""
-    from sklearn.utils import all_estimators
-
-    return [name for name, _ in all_estimators()] + [
-        name for library, found in _BOOSTERS.items() if _has(library) for name in found
-    ]
+    """Of every estimator of scikit-learn, those of `sklearn.experimental` too."""
+    return [name for name, _ in all_estimators()]
 
 
-def _has(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
+def boosters() -> list[str]:
+    """Of the gradient boosting libraries that are installed."""
+    return [name for module, told in _BOOSTERS.items() if importlib.util.find_spec(module) for name in told]
 
 
-def subjects_of(name: str) -> Iterator[Subject]:
-    """The estimator as scikit-learn's common tests construct it, not fitted, once for each task that it knows.
+def build(name: str) -> Any:
+    """An estimator with its defaults, small; a meta-estimator around one that suits it.
 
     Raises:
-        Exception: whatever it raises when it is constructed.
+        SkipTest: scikit-learn itself knows no arguments for it.
     """
-    for estimator in _constructed(name):
-        group, tasks = _group(estimator)
-        for task in tasks:
-            X, y = _data(name, estimator, task)
-            yield Subject(name, task, group, estimator, X, y)
-        return
+    for module, told in _BOOSTERS.items():
+        if name in told:
+            few = {"n_estimators": 10, "random_state": 0}
+            quiet = {"catboost": {"verbose": 0, "allow_writing_files": False}, "lightgbm": {"verbose": -1}}
+            return getattr(importlib.import_module(module), name)(**few, **quiet.get(module, {}))
+    kind = dict(all_estimators())[name]
+    if name == "FrozenEstimator":
+        rows, classes = make_classification(FITTED_ROWS, _FEATURES, random_state=0)
+        return kind(LogisticRegression().fit(rows, classes))
+    if name == "DummyClassifier":
+        return DummyClassifier(strategy="prior")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a deprecated estimator has its row too
+        estimator = next(iter(_construct_instances(kind)))
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=0)
+    return estimator
 
 
-def _constructed(name: str) -> Iterator[Any]:
-    from sklearn.utils import all_estimators
-    from sklearn.utils._test_common.instance_generator import _construct_instances
+def subjects() -> Iterator[Subject]:
+    """Every row of the table, in the order of the names."""
+    for name in [*names(), *boosters()]:
+        group, forms = "transformers", ["rows"]
+        try:
+            estimator = build(name)
+            tags = get_tags(estimator)
+        except (SkipTest, TypeError, ValueError):
+            yield Subject(name, "rows", group)
+            continue
+        kind = tags.estimator_type
+        group = {
+            "classifier": "classifiers",
+            "regressor": "regressors",
+            "outlier_detector": "outlier detectors",
+            "clusterer": "clusterers",
+            "density_estimator": "clusterers",
+        }.get(kind or "", "transformers")
+        if kind == "classifier":
+            several = tags.classifier_tags is None or tags.classifier_tags.multi_class
+            forms = ["two classes", "three classes"] if several else ["two classes"]
+        elif kind == "regressor":
+            forms = ["one number"] if tags.target_tags.single_output else []
+            forms += ["two numbers"] if tags.target_tags.multi_output or not forms else []
+        if tags.input_tags.string and not tags.input_tags.two_d_array:
+            forms = ["texts"]
+        if name in boosters():
+            group = "boosters"
+        elif {"estimator", "estimators", "base_estimator", "transformers", "transformer_list", "steps"} & set(
+            estimator.get_params(deep=False)
+        ):
+            group = "meta-estimators"
+        yield from (Subject(name, form, group) for form in forms)
 
-    for library, found in _BOOSTERS.items():
-        if name in found:
-            kind = getattr(importlib.import_module(library), name)
-            yield kind(n_estimators=10, verbosity=-1 if library == "lightgbm" else 0)
-            return
-    yield from _construct_instances(dict(all_estimators())[name])
 
-
-def _group(estimator: Any) -> tuple[str, tuple[Task, ...]]:
-    from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
-    from sklearn.utils import get_tags
-
-    tags = get_tags(estimator)
-    several = tags.target_tags.multi_output
-    if is_classifier(estimator):
-        one: tuple[Task, ...] = ("binary", "multiclass") if tags.classifier_tags.multi_class else ("binary",)
-        if tags.target_tags.single_output is False:
-            one = ()
-        return "Classifiers", one + (("several targets",) if several else ())
-    if is_regressor(estimator):
-        one = ("",) if tags.target_tags.single_output else ()
-        return "Regressors", one + (("several targets",) if several else ())
-    if is_outlier_detector(estimator):
-        return "Outlier detectors", ("",)
-    if is_clusterer(estimator):
-        return "Clusterers", ("",)
-    return "Transformers", ("",)
-
-
-def _data(name: str, estimator: Any, task: Task) -> tuple[Any, Any]:
-    from sklearn.utils import get_tags
-
+def data_of(subject: Subject, estimator: Any) -> Data:
+    """Rows by the estimator's tags, and a target by the subject's form; equal at every run."""
     tags, rng = get_tags(estimator), np.random.default_rng(0)
-    count = ROWS + FRESH
-    centres = rng.integers(0, 3, count)
-    X: Any = (rng.normal(size=(count, COLUMNS)) + 1.5 * centres[:, None]).astype(np.float64)
-    if name in _TEXTS:
-        X = [" ".join(rng.choice(_WORDS, 5)) for _ in range(count)]
-    elif name in _CATEGORIES:
-        import pandas as pd
-
-        X = pd.DataFrame(
-            {"town": rng.choice(["Basel", "Bern", "Genf"], count), "size": rng.choice(["s", "m", "l"], count)}
-        )
-    elif name in _COUNTS or (tags.input_tags.categorical and not tags.input_tags.two_d_array):
-        X = rng.integers(0, 5, (count, COLUMNS)).astype(np.float64)
+    count = FITTED_ROWS + FRESH_ROWS
+    if subject.data == "texts":
+        texts = [" ".join(rng.choice(_WORDS, 5)) for _ in range(count)]
+        return Data(texts[:FITTED_ROWS], None, texts[FITTED_ROWS:])
+    rows, three = make_classification(
+        count, _FEATURES, n_informative=4, n_redundant=0, n_classes=3, n_clusters_per_class=1, random_state=0
+    )
+    if subject.name in {"CategoricalNB", "OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}:
+        rows = np.clip(np.round(rows), -2, 2) + 2
     elif tags.input_tags.positive_only:
-        X = np.abs(X)
-    elif name == "IsotonicRegression":
-        X = X[:, :1]
-    elif tags.input_tags.one_d_array and not tags.input_tags.two_d_array:
-        X = rng.choice(["Basel", "Bern", "Genf"], count)
-    return X, _target(estimator, task, centres, rng)
+        rows = np.abs(rows)
+    if subject.name == "IsotonicRegression":
+        rows = rows[:, :1]
+    number = rows @ np.arange(1, rows.shape[1] + 1) + rng.normal(size=count)
+    if tags.target_tags.positive_only:
+        number = np.abs(number) + 0.1
+    y = {
+        "two classes": (three > 0).astype(int),
+        "three classes": three,
+        "one number": number,
+        "two numbers": np.column_stack([number, number[::-1]]),
+        "rows": (three > 0).astype(int) if tags.target_tags.required or subject.name in _SELECTORS else None,
+    }[subject.data]
+    if y is not None and subject.name in {"MultiOutputClassifier", "ClassifierChain"}:
+        y = np.column_stack([y > 0, rows[:, 0] > 0]).astype(int)
+    return Data(rows[:FITTED_ROWS], y if y is None else y[:FITTED_ROWS], rows[FITTED_ROWS:])
 
 
-def _target(estimator: Any, task: Task, centres: Any, rng: np.random.Generator) -> Any:
-    from sklearn.base import is_regressor
-    from sklearn.utils import get_tags
-
-    if is_regressor(estimator):
-        y = centres * 2.0 + rng.normal(size=len(centres))
-        if get_tags(estimator).target_tags.positive_only:
-            y = np.abs(y) + 0.1
-        return np.column_stack([y, y[::-1] + centres]) if task == "several targets" else y
-    if task == "several targets":
-        return np.column_stack([centres > 0, centres > 1]).astype(int)
-    return (centres > 0).astype(int) if task == "binary" else centres
+VERSION = sklearn.__version__

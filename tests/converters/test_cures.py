@@ -11,11 +11,18 @@ from sklearn.datasets import make_classification
 from sklearn.decomposition import KernelPCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, VotingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - lets HalvingGridSearchCV be imported
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
-from sklearn.model_selection import FixedThresholdClassifier, RandomizedSearchCV, TunedThresholdClassifierCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -278,17 +285,21 @@ def test_chooser_inside_what_takes_one_table_is_refused_with_the_way_round():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: RandomizedSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, n_iter=2, cv=2, random_state=0),
-        lambda: SelfTrainingClassifier(LogisticRegression()),
+        lambda: FrozenEstimator(LogisticRegression().fit(ROWS, LABELS)),
+        lambda: HalvingGridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, random_state=0).fit(ROWS, LABELS),
+        lambda: make_pipeline(StandardScaler(), FrozenEstimator(LogisticRegression().fit(ROWS, LABELS))).fit(ROWS),
+        lambda: RandomizedSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, n_iter=2, cv=2, random_state=0).fit(
+            ROWS, LABELS
+        ),
+        lambda: SelfTrainingClassifier(LogisticRegression()).fit(ROWS, np.where(np.arange(300) % 3, LABELS, -1)),
     ],
-    ids=["search", "self-training"],
+    ids=["frozen", "halving", "inside", "search", "self-training"],
 )
-def test_what_answers_with_another_estimator_is_that_one(make):
-    """skl2onnx knows no search but one, and no self-training."""
+def test_wrapper_is_answered_by_what_it_wraps(make):
+    """skl2onnx knows none of them; the one inside is converted, and the certificate asks the wrapper."""
     estimator = make()
-    hidden = isinstance(estimator, SelfTrainingClassifier)
-    estimator.fit(ROWS, np.where(np.arange(300) % 3 == 0, -1, LABELS) if hidden else LABELS)
     with pytest.raises(Exception, match="Unable to find a shape calculator"):
         plain_numbers(estimator, ROWS)
-
-    assert convert(estimator, ROWS[:150], heldout=ROWS[150:]).metadata.parity.error_max < 1e-5
+    file = convert(estimator, ROWS[:200], heldout=ROWS[200:])
+    answers = score(open_session(file.data), file.metadata.signature, ROWS.astype(np.float32))
+    assert np.abs(answers - estimator.predict_proba(ROWS)).max() < 1e-5
