@@ -76,7 +76,7 @@ fuzz: setup  ## an hour of right and wrong requests to gateways of every lane (A
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 coverage-table: setup  ## try every estimator of scikit-learn and write docs/coverage.md (some five minutes)
-	@$(BIN)/python -m benchmarks.coverage
+	@$(BIN)/python -m benchmarks.coverage docs/coverage.md
 
 images-test: setup  ## build both images and run them hardened (needs root, buildah, podman, runc and debootstrap; minutes)
 	@HOTGATE_IMAGES=1 $(BIN)/python -m pytest tests/deploy/test_images.py -rP

@@ -184,7 +184,7 @@ def _answered(oracle: Oracle, rows: Rows) -> bool:
     """Whether scikit-learn takes such rows."""
     try:
         return bool(np.isfinite(oracle.ask(rows).answers).all())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, IndexError):  # as naive Bayes of categories raises for one that it does not know
         return False
 
 
