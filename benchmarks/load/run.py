@@ -61,12 +61,14 @@ def start(generator: Path, plan: LoadPlan) -> Iterator[Running]:
         process = subprocess.Popen(
             [generator, *_options(plan)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    with process:
-        try:
-            _hand_over(process, plan.requests())
-            yield Running(process, plan)
-        finally:
-            process.kill()
+    # Not `with process` around it: an interrupt in front of the `try` would wait for the generator's own end.
+    try:
+        _hand_over(process, plan.requests())
+        yield Running(process, plan)
+    finally:
+        process.kill()
+        with process:  # closes its pipes, and waits
+            pass
 
 
 def run(generator: Path, plan: LoadPlan) -> LoadResult:
