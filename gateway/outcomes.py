@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converters.answers import parts_of
 from gateway.schemas import Outcome
 
 if TYPE_CHECKING:
@@ -24,14 +25,10 @@ def outcome_reader(signature: Signature) -> Callable[[list[float]], Outcome]:
     if len(signature.targets) == 1:
         read = _reader(signature.targets[0])
         return lambda row: Outcome(**read(row))
-    parts: list[tuple[str, Read, int, int]] = []
-    start = 0
-    for target in signature.targets:
-        parts.append((target.name, _reader(target), start, start + target.columns))
-        start += target.columns
+    parts = [(target.name, _reader(target), columns) for target, columns in parts_of(signature)]
 
     def read_all(row: list[float]) -> Outcome:
-        return Outcome(targets={name: Outcome(**read(row[first:last])) for name, read, first, last in parts})
+        return Outcome(targets={name: Outcome(**read(row[columns])) for name, read, columns in parts})
 
     return read_all
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from converters.answers import parts_of, places_of, scores_of
 from gateway.errors import BadRequest
 from gateway.v2 import words
 from gateway.v2.inputs import TensorKind
@@ -50,14 +51,11 @@ class Outputs:
         self._model = model
         self._width = signature.width
         self._made: dict[str, tuple[TensorKind, slice, Make]] = {}
-        start = 0
-        for target in signature.targets:
-            columns = slice(start, start + target.columns)
+        for target, columns in parts_of(signature):
             suffix = f".{target.name}" if len(signature.targets) > 1 else ""
             for name, datatype, shape, make in _outputs_of(target):
                 kind = TensorKind(name=name + suffix, datatype=datatype, shape=shape)
                 self._made[kind.name] = kind, columns, make
-            start += target.columns
         self.kinds = [kind for kind, _, _ in self._made.values()]
         self._all = [RequestedOutput(name=name) for name in self._made]
 
@@ -122,21 +120,13 @@ def _outputs_of(target: Target) -> list[tuple[str, str, list[int], Make]]:
         return [("value", "FP32", [-1] if width == 1 else [-1, width], _flat if width == 1 else _same)]
     datatype, classes = _classes(target.classes)
     found: list[tuple[str, str, list[int], Make]] = [
-        ("label", datatype, [-1], lambda part: classes[_places(target, part)])
+        ("label", datatype, [-1], lambda part: classes[places_of(target, part).astype(np.int64)])
     ]
     if width:
         name = "probabilities" if target.scores == "probabilities" and width == len(classes) > 1 else "scores"
-        scores = slice(1, None) if target.decides == "given" else slice(None)
         form = _flat if width == 1 else _same
-        found.append((name, "FP32", [-1] if width == 1 else [-1, width], lambda part: form(part[:, scores])))
+        found.append((name, "FP32", [-1] if width == 1 else [-1, width], lambda part: form(scores_of(target, part))))
     return found
-
-
-def _places(target: Target, part: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-    """The place of the predicted class, row by row."""
-    if target.decides == "given":
-        return part[:, 0].astype(np.int64)
-    return (part[:, 0] > 0).astype(np.int64) if target.decides == "sign" else part.argmax(axis=1)
 
 
 def _classes(classes: tuple[bool | int | float | str, ...]) -> tuple[str, npt.NDArray[Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from converters import Column, Provenance, build_model_file
+from converters import Column, Provenance, build_model_file, verify_file
 from converters.graph import graph_sha256, with_properties
 from converters.modelfile import read_metadata, write_metadata
 from converters.parity import TOLERANCE
@@ -60,3 +62,22 @@ def signed(metadata, digest):
         golden=replace(metadata.golden, graph_sha256=digest),
         parity=replace(metadata.parity, graph_sha256=digest),
     )
+
+
+@pytest.fixture(scope="module")
+def small(build):
+    """A model file of 2 kB: logistic regression on two columns."""
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    return build(LogisticRegression().fit(rows, rows[:, 0] > 0), rows)
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """Write bytes to a file and verify it."""
+
+    def judge(data, limits=None):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(data)
+        return verify_file(path, limits)
+
+    return judge

@@ -5,11 +5,9 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from sklearn.linear_model import LogisticRegression
 
 from converters import Limits, verify_file
 
@@ -35,25 +33,6 @@ for count in range(150):
         error = type(refusal).__name__
     print(json.dumps([place, error]))
 """
-
-
-@pytest.fixture(scope="module")
-def small(build):
-    """A model file of 2 kB: logistic regression on two columns."""
-    rows = np.random.default_rng(0).normal(size=(40, 2))
-    return build(LogisticRegression().fit(rows, rows[:, 0] > 0), rows)
-
-
-@pytest.fixture
-def judge(tmp_path):
-    """Write bytes to a file and verify it."""
-
-    def judge(data, limits=None):
-        path = tmp_path / "model.onnx"
-        path.write_bytes(data)
-        return verify_file(path, limits)
-
-    return judge
 
 
 def judged(path, how):

@@ -29,25 +29,6 @@ from converters.verify import _environment
 MIB = 2**20
 
 
-@pytest.fixture(scope="module")
-def small(build):
-    """A model file of 2 kB: logistic regression on two columns."""
-    rows = np.random.default_rng(0).normal(size=(40, 2))
-    return build(LogisticRegression().fit(rows, rows[:, 0] > 0), rows)
-
-
-@pytest.fixture
-def judge(tmp_path):
-    """Write bytes to a file and verify it."""
-
-    def judge(data, limits=None):
-        path = tmp_path / "model.onnx"
-        path.write_bytes(data)
-        return verify_file(path, limits)
-
-    return judge
-
-
 def refused(verdict, message, *, deterministic=True):
     assert not verdict.ok
     assert message in verdict.reason
